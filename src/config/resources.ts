@@ -1,0 +1,226 @@
+/**
+ * What the manifests say, after parsing: plain, frozen, structured-cloneable data that crosses threads.
+ * Absence is named: `null` means the file did not say; defaults are applied where the meaning is decided.
+ */
+
+export type MtlsMode = 'STRICT' | 'PERMISSIVE' | 'DISABLE';
+export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
+export type PortProtocol = 'http' | 'http2' | 'tcp' | 'auto';
+
+/** A place in a file; line and column count from 1. */
+export interface Origin {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One fault in a manifest or on a certificate, as `outrider check --json` prints it. */
+export interface Fault extends Origin {
+  readonly severity: 'error' | 'warning';
+  readonly kind: string;
+  readonly name: string;
+  readonly message: string;
+}
+
+export interface Metadata {
+  readonly namespace: string;
+  readonly name: string;
+  /** metadata.creationTimestamp in Unix milliseconds; 0 when absent. */
+  readonly createdAt: number;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** matchLabels: every pair must be on the workload. `null` = no selector (or an empty one). */
+export type Selector = Readonly<Record<string, string>> | null;
+
+interface Resource<K extends string> {
+  readonly kind: K;
+  readonly metadata: Metadata;
+  readonly origin: Origin;
+}
+
+/** security.istio.io PeerAuthentication. A `null` mode is UNSET. */
+export interface PeerAuthentication extends Resource<'PeerAuthentication'> {
+  readonly selector: Selector;
+  readonly mode: MtlsMode | null;
+  readonly ports: readonly { readonly port: number; readonly mode: MtlsMode | null }[];
+}
+
+/** AuthorizationPolicy rules[].from[].source; an absent field is undefined, a present one has at least one value. */
+export interface Source {
+  readonly principals?: readonly string[];
+  readonly notPrincipals?: readonly string[];
+  readonly namespaces?: readonly string[];
+  readonly notNamespaces?: readonly string[];
+  readonly ipBlocks?: readonly string[];
+  readonly notIpBlocks?: readonly string[];
+}
+
+/** AuthorizationPolicy rules[].to[].operation. */
+export interface Operation {
+  readonly hosts?: readonly string[];
+  readonly notHosts?: readonly string[];
+  readonly ports?: readonly string[];
+  readonly notPorts?: readonly string[];
+  readonly methods?: readonly string[];
+  readonly notMethods?: readonly string[];
+  readonly paths?: readonly string[];
+  readonly notPaths?: readonly string[];
+}
+
+/** AuthorizationPolicy rules[].when[]. */
+export interface Condition {
+  readonly key: string;
+  readonly values: readonly string[];
+  readonly notValues: readonly string[];
+}
+
+/** One rule; `null` from/to = absent, which matches everything. */
+export interface Rule {
+  readonly from: readonly Source[] | null;
+  readonly to: readonly Operation[] | null;
+  readonly when: readonly Condition[];
+}
+
+/** security.istio.io AuthorizationPolicy. `bound` = it has targetRefs, which a sidecar passes over. */
+export interface AuthorizationPolicy extends Resource<'AuthorizationPolicy'> {
+  readonly selector: Selector;
+  readonly bound: boolean;
+  readonly action: 'ALLOW' | 'DENY';
+  readonly rules: readonly Rule[];
+}
+
+export interface ServicePort {
+  readonly number: number;
+  readonly name: string;
+  /** Upper case as Istio writes it: HTTP, HTTP2, GRPC, TCP, TLS, HTTPS … */
+  readonly protocol: string;
+  /** The endpoint's port when it differs from `number`. */
+  readonly targetPort: number | null;
+}
+
+export interface ServiceEndpoint {
+  /** An IP address or a DNS name. */
+  readonly address: string;
+  /** Port by service port name. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly serviceAccount: string | null;
+  readonly weight: number;
+}
+
+/** networking.istio.io ServiceEntry. */
+export interface ServiceEntry extends Resource<'ServiceEntry'> {
+  readonly hosts: readonly string[];
+  readonly addresses: readonly string[];
+  readonly ports: readonly ServicePort[];
+  readonly location: 'MESH_INTERNAL' | 'MESH_EXTERNAL';
+  readonly resolution: 'NONE' | 'STATIC' | 'DNS' | 'DNS_ROUND_ROBIN';
+  readonly endpoints: readonly ServiceEndpoint[];
+  readonly subjectAltNames: readonly string[];
+}
+
+export type ClientTlsMode = 'DISABLE' | 'SIMPLE' | 'MUTUAL' | 'ISTIO_MUTUAL';
+
+/** DestinationRule trafficPolicy.tls (ClientTLSSettings). */
+export interface ClientTls {
+  readonly mode: ClientTlsMode;
+  readonly sni: string | null;
+  readonly subjectAltNames: readonly string[];
+  readonly clientCertificate: string | null;
+  readonly privateKey: string | null;
+  readonly caCertificates: string | null;
+  readonly insecureSkipVerify: boolean;
+}
+
+export interface ConnectionPool {
+  readonly maxConnections: number | null;
+  readonly connectTimeoutMs: number | null;
+  readonly tcpIdleTimeoutMs: number | null;
+  readonly http1MaxPendingRequests: number | null;
+  readonly maxRequestsPerConnection: number | null;
+  readonly httpIdleTimeoutMs: number | null;
+}
+
+export interface OutlierDetection {
+  readonly consecutive5xxErrors: number;
+  readonly consecutiveGatewayErrors: number;
+  readonly intervalMs: number;
+  readonly baseEjectionTimeMs: number;
+  readonly maxEjectionPercent: number;
+}
+
+/** DestinationRule trafficPolicy, or one of its portLevelSettings. */
+export interface TrafficPolicy {
+  readonly tls: ClientTls | null;
+  readonly connectionPool: ConnectionPool | null;
+  readonly loadBalancer: 'ROUND_ROBIN' | 'LEAST_REQUEST' | 'RANDOM' | null;
+  readonly outlierDetection: OutlierDetection | null;
+}
+
+/** networking.istio.io DestinationRule. */
+export interface DestinationRule extends Resource<'DestinationRule'> {
+  readonly host: string;
+  readonly selector: Selector;
+  readonly trafficPolicy: TrafficPolicy | null;
+  readonly portLevelSettings: readonly { readonly port: number; readonly policy: TrafficPolicy }[];
+}
+
+/** One Sidecar.egress listener that opens a port of its own. */
+export interface EgressListener {
+  readonly port: ServicePort | null;
+  readonly bind: string | null;
+  /** `namespace/dnsName` as written. */
+  readonly hosts: readonly string[];
+}
+
+/** networking.istio.io Sidecar. */
+export interface Sidecar extends Resource<'Sidecar'> {
+  readonly selector: Selector;
+  readonly egress: readonly EgressListener[];
+  readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY' | null;
+}
+
+/** Istio's mesh config; defaults applied (Istio's own). */
+export interface MeshConfig {
+  readonly origin: Origin | null;
+  readonly trustDomain: string;
+  readonly trustDomainAliases: readonly string[];
+  readonly rootNamespace: string;
+  readonly pathNormalization: PathNormalization;
+  /** null = the file says nothing. */
+  readonly accessLogFile: string | null;
+  readonly accessLogEncoding: 'TEXT' | 'JSON';
+  readonly enableAutoMtls: boolean;
+  readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
+  readonly minTlsVersion: 'TLSv1.2' | 'TLSv1.3';
+  readonly concurrency: number | null;
+  readonly drainMs: number | null;
+  readonly forwardClientCert: 'SANITIZE_SET' | 'APPEND_FORWARD';
+  readonly tracing: Tracing | null;
+}
+
+/** Where spans go (OTLP over HTTP) and how many requests are sampled. */
+export interface Tracing {
+  /** http://host:port/path of an OTLP/HTTP traces endpoint. */
+  readonly url: string;
+  /** 0 to 100. */
+  readonly samplingPercent: number;
+}
+
+/** Everything the files say, as one value. */
+export interface Resources {
+  readonly mesh: MeshConfig;
+  readonly peerAuthentications: readonly PeerAuthentication[];
+  readonly authorizationPolicies: readonly AuthorizationPolicy[];
+  readonly destinationRules: readonly DestinationRule[];
+  readonly serviceEntries: readonly ServiceEntry[];
+  readonly sidecars: readonly Sidecar[];
+}
+
+/** The workload that Outrider stands beside, for selection. */
+export interface Workload {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
