@@ -1,0 +1,204 @@
+// Hot path: finishRequest builds no string and allocates nothing while the access log, tracing and taps are off.
+import type { ELDHistogram } from 'node:perf_hooks';
+import { type AccessLogFields, accessLogFields, accessLogLine } from './access-log.ts';
+import type { CounterCounts, Counts } from './counts.ts';
+import { readLoopDelay, watchLoopDelay } from './loop-delay.ts';
+import type { AccessRecord, ConnectionFacts } from './record.ts';
+import {
+  CLOSED,
+  DURATION,
+  OPENED,
+  observe,
+  RECEIVED,
+  REQUEST_BYTES,
+  RESPONSE_BYTES,
+  SENT,
+  SeriesTable,
+} from './series.ts';
+import type { WorkloadFacts } from './workload.ts';
+
+type Direction = ConnectionFacts['direction'];
+
+// 64 time series each (three histograms of Istio's buckets): a full table is a scrape of some 60 MB, a usual one has tens.
+const MAX_SERIES = 1_000;
+const MAX_COUNTERS = 1_000; // reasons and policy names come from code and files; this bounds a mistake, not a peer
+const SEPARATOR = '\u0000';
+
+export interface RecorderOptions {
+  readonly workload: WorkloadFacts;
+  readonly accessLog: 'off' | 'text' | 'json';
+  /** Takes one line without its end; false = dropped, which is counted. See LineSink. */
+  readonly writeLine: (line: string) => boolean;
+  /** The worker's number, for the event-loop metric; absent = this thread does not measure it. */
+  readonly worker?: number;
+  /** Label sets of Istio's metrics that are kept; beyond it everything counts as `unknown`. */
+  readonly maxSeries?: number;
+}
+
+/**
+ * One worker's counters, access log and ends of spans. Every record passes through finishRequest or
+ * finishConnection exactly once; a second time does nothing and returns false.
+ */
+export class Recorder {
+  /** Called with the access log's fields of every finished record while it is set (the admin's tap). */
+  onFinished: ((fields: AccessLogFields) => void) | null = null;
+  readonly #series: SeriesTable;
+  readonly #counters = new Map<string, { family: string; labels: string[]; value: number }>();
+  readonly #open = { inbound: 0, outbound: 0 };
+  readonly #writeLine: (line: string) => boolean;
+  readonly #worker: number | null;
+  readonly #delay: ELDHistogram | null;
+  #accessLog: 'off' | 'text' | 'json';
+  /** By policy ('' = none matched): how often it allowed, then denied. */
+  readonly #decisions = new Map<string, Float64Array>();
+  #dropped = 0;
+  #poolHits = 0;
+
+  constructor(options: RecorderOptions) {
+    this.#series = new SeriesTable(options.workload, options.maxSeries ?? MAX_SERIES);
+    this.#accessLog = options.accessLog;
+    this.#writeLine = options.writeLine;
+    this.#worker = options.worker ?? null;
+    this.#delay = this.#worker === null ? null : watchLoopDelay();
+  }
+
+  /** Changes the log's form while running (a reload of the mesh config). */
+  setAccessLog(accessLog: 'off' | 'text' | 'json'): void {
+    this.#accessLog = accessLog;
+  }
+
+  /** Counts, logs and ends the span of one HTTP request. `now` is performance.now() in milliseconds. */
+  finishRequest(record: AccessRecord, now: number = performance.now()): boolean {
+    if (record.finished) return false;
+    record.finished = true;
+    const cells = this.#series.request(record);
+    cells[0] = (cells[0] as number) + 1;
+    observe(cells, DURATION, now - record.startMs);
+    observe(cells, REQUEST_BYTES, record.bytesReceived);
+    observe(cells, RESPONSE_BYTES, record.bytesSent);
+    this.#finish(record, now);
+    return true;
+  }
+
+  /** A TCP connection was opened (istio_tcp_connections_opened_total); HTTP connections are not counted here. */
+  openConnection(facts: ConnectionFacts): void {
+    add(this.#series.tcp(facts, '-'), OPENED, 1);
+  }
+
+  /** Counts what a long-lived TCP connection carried since the last call, so that its bytes show before it ends. */
+  progressConnection(record: AccessRecord): void {
+    if (!record.finished) this.#countBytes(record, this.#series.tcp(record.conn, '-'));
+  }
+
+  /** Counts, logs and ends the span of one TCP connection. */
+  finishConnection(record: AccessRecord, now: number = performance.now()): boolean {
+    if (record.finished) return false;
+    record.finished = true;
+    const cells = this.#series.tcp(record.conn, record.flag);
+    add(cells, CLOSED, 1);
+    this.#countBytes(record, cells);
+    this.#finish(record, now);
+    return true;
+  }
+
+  /** A downstream connection of any protocol was accepted (gauge outrider_connections_open). */
+  connectionAccepted(direction: Direction): void {
+    this.#open[direction]++;
+  }
+
+  /** Its end; call it once for each connectionAccepted. */
+  connectionClosed(direction: Direction): void {
+    this.#open[direction]--;
+  }
+
+  /** One TLS handshake; `reason` is a stable code, '' on success. */
+  handshake(direction: Direction, result: 'success' | 'failure', reason: string): void {
+    this.#count('outrider_tls_handshakes_total', [direction, result, reason]);
+  }
+
+  /** A decision that ends in no record; finishRequest and finishConnection count their record's own. */
+  policyDecision(policy: string | null, decision: 'allow' | 'deny'): void {
+    const name = policy ?? '';
+    const counts = this.#decisions.get(name) ?? this.#policy(name);
+    add(counts, decision === 'allow' ? 0 : 1, 1);
+  }
+
+  /** A request refused as malformed; `reason` is a stable code of the parser, never what the peer sent. */
+  badRequest(reason: string): void {
+    this.#count('outrider_bad_requests_total', [reason]);
+  }
+
+  /** One attempt to connect upstream; `result` is 'success' or a stable failure code. */
+  upstreamConnect(direction: Direction, result: string): void {
+    this.#count('outrider_upstream_connects_total', [direction, result]);
+  }
+
+  /** A request that went out on an idle pooled connection. */
+  poolHit(): void {
+    this.#poolHits++;
+  }
+
+  /** Everything counted since the start, as data that postMessage can carry. */
+  snapshot(): Counts {
+    const counters: CounterCounts[] = [...this.#counters.values()].map(counter => ({ ...counter }));
+    for (const [policy, [allowed = 0, denied = 0]] of this.#decisions) {
+      const family = 'outrider_policy_decisions_total';
+      if (allowed > 0) counters.push({ family, labels: [policy, 'allow'], value: allowed });
+      if (denied > 0) counters.push({ family, labels: [policy, 'deny'], value: denied });
+    }
+    counters.push({ family: 'outrider_upstream_pool_hits_total', labels: [], value: this.#poolHits });
+    counters.push({ family: 'outrider_access_log_dropped_total', labels: [], value: this.#dropped });
+    counters.push({ family: 'outrider_metric_overflow_total', labels: [], value: this.#series.folded });
+    return {
+      ...this.#series.snapshot(),
+      counters,
+      open: { ...this.#open },
+      loopDelay: this.#delay === null ? null : readLoopDelay(this.#delay),
+      worker: this.#worker,
+    };
+  }
+
+  /** Stops measuring the event loop. */
+  close(): void {
+    this.#delay?.disable();
+  }
+
+  #finish(record: AccessRecord, now: number): void {
+    if (record.decision !== null) this.policyDecision(record.policy, record.decision);
+    if (record.span !== null) record.span.end(record);
+    if (this.#accessLog !== 'off' && !this.#writeLine(accessLogLine(record, now, this.#accessLog))) {
+      this.#dropped++;
+    }
+    if (this.onFinished !== null) this.onFinished(accessLogFields(record, now));
+  }
+
+  #countBytes(record: AccessRecord, cells: Float64Array): void {
+    add(cells, SENT, record.bytesSent - record.countedSent);
+    add(cells, RECEIVED, record.bytesReceived - record.countedReceived);
+    record.countedSent = record.bytesSent;
+    record.countedReceived = record.bytesReceived;
+  }
+
+  #policy(name: string): Float64Array {
+    const bounded = this.#decisions.size < MAX_COUNTERS ? name : 'unknown';
+    const counts = this.#decisions.get(bounded) ?? new Float64Array(2);
+    this.#decisions.set(bounded, counts);
+    return counts;
+  }
+
+  #count(family: string, labels: string[]): void {
+    let key = family;
+    for (const label of labels) key += SEPARATOR + label;
+    let counter = this.#counters.get(key);
+    if (counter === undefined) {
+      if (this.#counters.size >= MAX_COUNTERS) return;
+      counter = { family, labels, value: 0 };
+      this.#counters.set(key, counter);
+    }
+    counter.value++;
+  }
+}
+
+function add(cells: Float64Array, at: number, value: number): void {
+  cells[at] = (cells[at] as number) + value;
+}
