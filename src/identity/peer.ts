@@ -1,0 +1,142 @@
+/**
+ * Who the peer is, and whether it may be anybody at all: the leaf certificate of a finished handshake is judged by the
+ * rules of X509-SVID section 5 and OpenSSL's verdict on its chain. Refusing is a value with a stable reason.
+ */
+import { hash } from 'node:crypto';
+import { type CertificateFields, KEY_USAGE, readCertificate } from './certificate.ts';
+import { parseSpiffeId, type SpiffeId } from './spiffe.ts';
+
+/** A peer that proved who it is. */
+export interface PeerIdentity {
+  readonly id: SpiffeId;
+  /** Unix milliseconds. */
+  readonly notAfter: number;
+  /** Lower-case hex SHA-256 of the certificate's DER, as `x-forwarded-client-cert` carries it. */
+  readonly hash: string;
+  /** RFC 2253, '' for an empty subject. */
+  readonly subject: string;
+  /** Upper-case hex. */
+  readonly serial: string;
+}
+
+/** Why a peer is refused; the same word in logs, metrics and `explain`. */
+export type PeerRefusal =
+  | 'no_certificate'
+  | 'malformed_certificate'
+  | 'untrusted'
+  | 'expired'
+  | 'not_yet_valid'
+  | 'revoked'
+  | 'no_crl'
+  | 'crl_expired'
+  | 'bad_chain'
+  | 'is_ca'
+  | 'bad_key_usage'
+  | 'bad_extended_key_usage'
+  | 'malformed_san'
+  | 'no_uri_san'
+  | 'many_uri_sans'
+  | 'bad_spiffe_id'
+  | 'foreign_trust_domain';
+
+export interface PeerEvidence {
+  /** The leaf's DER; null when the peer sent none. */
+  readonly der: Uint8Array | null;
+  /** OpenSSL's verdict on the chain as Node names it; null when the chain leads to the bundle. */
+  readonly authorizationError: string | null;
+  /** The mesh's trust domain and its aliases. */
+  readonly trustDomains: readonly string[];
+  /** What the peer is on this connection. */
+  readonly role: 'client' | 'server';
+  /** Unix milliseconds. */
+  readonly now: number;
+}
+
+export type PeerVerdict =
+  | { readonly ok: true; readonly peer: PeerIdentity }
+  | { readonly ok: false; readonly reason: PeerRefusal };
+
+/** Node's names of OpenSSL's verification errors (X509_V_ERR_…); every other one is `untrusted`. */
+const CHAIN_REFUSALS: ReadonlyMap<string, PeerRefusal> = new Map([
+  ['CERT_HAS_EXPIRED', 'expired'],
+  ['CERT_NOT_YET_VALID', 'not_yet_valid'],
+  ['CERT_REVOKED', 'revoked'],
+  ['UNABLE_TO_GET_CRL', 'no_crl'],
+  ['CRL_HAS_EXPIRED', 'crl_expired'],
+  ['CRL_NOT_YET_VALID', 'crl_expired'],
+  ['CRL_SIGNATURE_FAILURE', 'no_crl'],
+  ['UNABLE_TO_DECRYPT_CRL_SIGNATURE', 'no_crl'],
+  ['INVALID_PURPOSE', 'bad_extended_key_usage'],
+  ['INVALID_CA', 'bad_chain'],
+  ['INVALID_NON_CA', 'bad_chain'],
+  ['PATH_LENGTH_EXCEEDED', 'bad_chain'],
+  ['CERT_CHAIN_TOO_LONG', 'bad_chain'],
+  ['PERMITTED_VIOLATION', 'bad_chain'],
+  ['EXCLUDED_VIOLATION', 'bad_chain'],
+]);
+
+/**
+ * Judges one peer; the first rule that it breaks is the reason. What is wrong with the leaf itself comes before what
+ * OpenSSL says of the chain, because OpenSSL names one error only and a leaf's own fault tells more.
+ *
+ * A leaf without keyUsage passes, as in Istio and go-spiffe (X509-SVID 4.3 asks it of issuers only).
+ */
+export function judgePeer(evidence: PeerEvidence): PeerVerdict {
+  const { der, authorizationError, role, now } = evidence;
+  if (!der || der.length === 0) return refuse('no_certificate');
+  const leaf = readCertificate(der);
+  if (!leaf) return refuse('malformed_certificate');
+  const fault = leafFault(leaf, role, now) ?? chainFault(authorizationError);
+  if (fault) return refuse(fault);
+  const [uri, ...others] = leaf.uris;
+  if (leaf.unprintableUri) return refuse('malformed_san');
+  if (uri === undefined) return refuse('no_uri_san');
+  if (others.length > 0) return refuse('many_uri_sans');
+  const parsed = parseSpiffeId(uri);
+  if (!parsed.ok) return refuse('bad_spiffe_id');
+  if (!evidence.trustDomains.includes(parsed.id.trustDomain)) return refuse('foreign_trust_domain');
+  return {
+    ok: true,
+    peer: {
+      id: parsed.id,
+      notAfter: leaf.notAfter,
+      hash: hash('sha256', der, 'hex'),
+      subject: leaf.subject,
+      serial: leaf.serial,
+    },
+  };
+}
+
+function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: number): PeerRefusal | null {
+  if (now > leaf.notAfter) return 'expired';
+  if (now < leaf.notBefore) return 'not_yet_valid';
+  if (leaf.ca) return 'is_ca';
+  if (leaf.keyUsage !== null && !isLeafKeyUsage(leaf.keyUsage)) return 'bad_key_usage';
+  if (leaf.purposes && !(role === 'client' ? leaf.purposes.clientAuth : leaf.purposes.serverAuth)) {
+    return 'bad_extended_key_usage';
+  }
+  return null;
+}
+
+/** X509-SVID 4.3: digitalSignature set, keyCertSign and cRLSign not. */
+export function isLeafKeyUsage(bits: number): boolean {
+  return (
+    (bits & KEY_USAGE.digitalSignature) !== 0 && (bits & (KEY_USAGE.keyCertSign | KEY_USAGE.cRLSign)) === 0
+  );
+}
+
+function chainFault(authorizationError: string | null): PeerRefusal | null {
+  return authorizationError === null ? null : (CHAIN_REFUSALS.get(authorizationError) ?? 'untrusted');
+}
+
+const REFUSALS = new Map<PeerRefusal, PeerVerdict>();
+
+/** One frozen object a reason: a flood of refused handshakes allocates nothing here. */
+function refuse(reason: PeerRefusal): PeerVerdict {
+  let verdict = REFUSALS.get(reason);
+  if (!verdict) {
+    verdict = Object.freeze({ ok: false, reason });
+    REFUSALS.set(reason, verdict);
+  }
+  return verdict;
+}

@@ -1,0 +1,110 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import t from 'tap';
+import { judgePeer } from '../../src/identity/peer.ts';
+import {
+  type IdentityPems,
+  rawUris,
+  testAuthority,
+  testIdentity,
+  withExtension,
+  withPurposes,
+} from '../certificates.ts';
+
+const authority = await testAuthority();
+const evidence = {
+  authorizationError: null,
+  trustDomains: ['cluster.local', 'old.local'],
+  role: 'client',
+} as const;
+
+function derOf(pems: IdentityPems): Buffer {
+  return new X509Certificate(pems.certChainPem).raw;
+}
+
+t.test('a good certificate names its peer', async t => {
+  const now = Date.now();
+  const leaf = derOf(
+    await testIdentity(authority, 'foo/sleep', { subject: 'CN=sleep, O=Ünï', now, ttlMs: 60_000 }),
+  );
+  const verdict = judgePeer({ ...evidence, der: leaf, now });
+  t.match(verdict, {
+    ok: true,
+    peer: {
+      id: { uri: 'spiffe://cluster.local/ns/foo/sa/sleep', namespace: 'foo', serviceAccount: 'sleep' },
+      notAfter: Math.floor((now + 60_000) / 1000) * 1000,
+      hash: createHash('sha256').update(leaf).digest('hex'),
+      subject: 'O=\\C3\\9Cn\\C3\\AF,CN=sleep',
+      serial: new X509Certificate(leaf).serialNumber,
+    },
+  });
+});
+
+t.test('an alias of the trust domain is as good as the domain', async t => {
+  const leaf = derOf(
+    await testIdentity(authority, 'x', { mutate: rawUris('spiffe://old.local/ns/foo/sa/sleep') }),
+  );
+  t.equal(judgePeer({ ...evidence, der: leaf, now: Date.now() }).ok, true);
+});
+
+t.test('no certificate and no certificate at all are told apart from garbage', async t => {
+  const now = Date.now();
+  t.strictSame(judgePeer({ ...evidence, der: null, now }), { ok: false, reason: 'no_certificate' });
+  t.strictSame(judgePeer({ ...evidence, der: Buffer.alloc(0), now }), {
+    ok: false,
+    reason: 'no_certificate',
+  });
+  t.strictSame(judgePeer({ ...evidence, der: Buffer.from('x'), now }), {
+    ok: false,
+    reason: 'malformed_certificate',
+  });
+});
+
+t.test('the dates hold to the second, whatever OpenSSL said', async t => {
+  const now = Date.UTC(2030, 5, 1);
+  const leaf = derOf(await testIdentity(authority, 'foo/sleep', { now, notBefore: now, ttlMs: 10_000 }));
+  const at = (ms: number) => judgePeer({ ...evidence, der: leaf, now: now + ms });
+  t.strictSame(at(-1), { ok: false, reason: 'not_yet_valid' });
+  t.equal(at(0).ok, true);
+  t.equal(at(10_000).ok, true);
+  t.strictSame(at(10_001), { ok: false, reason: 'expired' });
+});
+
+t.test('absent key usages pass; a purpose must fit the side that the peer is on', async t => {
+  const now = Date.now();
+  const bare = derOf(
+    await testIdentity(authority, 'foo/sleep', { mutate: withExtension('2.5.29.15', null) }),
+  );
+  t.equal(judgePeer({ ...evidence, der: bare, now }).ok, true);
+  const noPurpose = derOf(
+    await testIdentity(authority, 'foo/sleep', { mutate: withExtension('2.5.29.37', null) }),
+  );
+  t.equal(judgePeer({ ...evidence, der: noPurpose, now }).ok, true);
+  const server = derOf(await testIdentity(authority, 'foo/sleep', { mutate: withPurposes(1) }));
+  t.equal(judgePeer({ ...evidence, der: server, role: 'server', now }).ok, true);
+  t.strictSame(judgePeer({ ...evidence, der: server, now }), { ok: false, reason: 'bad_extended_key_usage' });
+});
+
+t.test('every error of OpenSSL refuses, known or not', async t => {
+  const der = derOf(await testIdentity(authority, 'foo/sleep'));
+  const cases: [error: string, reason: string][] = [
+    ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'untrusted'],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'untrusted'],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'untrusted'],
+    ['SELF_SIGNED_CERT_IN_CHAIN', 'untrusted'],
+    ['CERT_SIGNATURE_FAILURE', 'untrusted'],
+    ['CERT_HAS_EXPIRED', 'expired'],
+    ['CERT_NOT_YET_VALID', 'not_yet_valid'],
+    ['CERT_REVOKED', 'revoked'],
+    ['UNABLE_TO_GET_CRL', 'no_crl'],
+    ['CRL_HAS_EXPIRED', 'crl_expired'],
+    ['INVALID_PURPOSE', 'bad_extended_key_usage'],
+    ['INVALID_CA', 'bad_chain'],
+    ['PATH_LENGTH_EXCEEDED', 'bad_chain'],
+    ['SOMETHING_NEW', 'untrusted'],
+    ['constructor', 'untrusted'],
+    ['', 'untrusted'],
+  ];
+  for (const [authorizationError, reason] of cases) {
+    t.strictSame(judgePeer({ ...evidence, der, authorizationError, now: Date.now() }), { ok: false, reason });
+  }
+});
