@@ -99,8 +99,8 @@ const UNPRINTABLE = /[\u007f-\u009f\u2028\u2029]/;
 const UNPRINTABLES = /[\u007f-\u009f\u2028\u2029]/g;
 
 /** JSON in one line; bytes that a peer sent stand as the characters U+0000 to U+00FF, escaped where they control. */
-export function jsonLine(value: object): string {
-  const json = JSON.stringify(value);
+export function jsonLine(value: object, replacer?: (key: string, value: unknown) => unknown): string {
+  const json = JSON.stringify(value, replacer);
   return UNPRINTABLE.test(json) ? json.replace(UNPRINTABLES, unicodeEscape) : json;
 }
 

@@ -27,8 +27,10 @@ const SEPARATOR = '\u0000';
 export interface RecorderOptions {
   readonly workload: WorkloadFacts;
   readonly accessLog: 'off' | 'text' | 'json';
-  /** Takes one line without its end; false = dropped, which is counted. See LineSink. */
-  readonly writeLine: (line: string) => boolean;
+  /** Takes one line without its end and never blocks: LineSink.write. */
+  readonly writeLine: (line: string) => void;
+  /** How many lines were lost on the way: LineSink.dropped. */
+  readonly droppedLines?: () => number;
   /** The worker's number, for the event-loop metric; absent = this thread does not measure it. */
   readonly worker?: number;
   /** Label sets of Istio's metrics that are kept; beyond it everything counts as `unknown`. */
@@ -45,19 +47,20 @@ export class Recorder {
   readonly #series: SeriesTable;
   readonly #counters = new Map<string, { family: string; labels: string[]; value: number }>();
   readonly #open = { inbound: 0, outbound: 0 };
-  readonly #writeLine: (line: string) => boolean;
+  readonly #writeLine: (line: string) => void;
+  readonly #droppedLines: () => number;
   readonly #worker: number | null;
   readonly #delay: ELDHistogram | null;
   #accessLog: 'off' | 'text' | 'json';
   /** By policy ('' = none matched): how often it allowed, then denied. */
   readonly #decisions = new Map<string, Float64Array>();
-  #dropped = 0;
   #poolHits = 0;
 
   constructor(options: RecorderOptions) {
     this.#series = new SeriesTable(options.workload, options.maxSeries ?? MAX_SERIES);
     this.#accessLog = options.accessLog;
     this.#writeLine = options.writeLine;
+    this.#droppedLines = options.droppedLines ?? (() => 0);
     this.#worker = options.worker ?? null;
     this.#delay = this.#worker === null ? null : watchLoopDelay();
   }
@@ -147,7 +150,7 @@ export class Recorder {
       if (denied > 0) counters.push({ family, labels: [policy, 'deny'], value: denied });
     }
     counters.push({ family: 'outrider_upstream_pool_hits_total', labels: [], value: this.#poolHits });
-    counters.push({ family: 'outrider_access_log_dropped_total', labels: [], value: this.#dropped });
+    counters.push({ family: 'outrider_access_log_dropped_total', labels: [], value: this.#droppedLines() });
     counters.push({ family: 'outrider_metric_overflow_total', labels: [], value: this.#series.folded });
     return {
       ...this.#series.snapshot(),
@@ -166,9 +169,7 @@ export class Recorder {
   #finish(record: AccessRecord, now: number): void {
     if (record.decision !== null) this.policyDecision(record.policy, record.decision);
     if (record.span !== null) record.span.end(record);
-    if (this.#accessLog !== 'off' && !this.#writeLine(accessLogLine(record, now, this.#accessLog))) {
-      this.#dropped++;
-    }
+    if (this.#accessLog !== 'off') this.#writeLine(accessLogLine(record, now, this.#accessLog));
     if (this.onFinished !== null) this.onFinished(accessLogFields(record, now));
   }
 
