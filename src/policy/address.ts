@@ -1,0 +1,110 @@
+/** IP addresses and CIDR blocks as numbers (Istio's ipBlocks, Envoy's CidrRange). Parsed once, compared as integers. */
+
+/** 1 word for IPv4, 4 for IPv6, 32 bits each. An IPv4-mapped IPv6 address is the IPv4 address. */
+export type Address = readonly number[];
+
+/** An address and how many of its leading bits count. */
+export interface Block {
+  readonly words: Address;
+  readonly bits: number;
+}
+
+const OCTET = /^(?:0|[1-9]\d{0,2})$/;
+const HEXTET = /^[0-9a-f]{1,4}$/i;
+
+/**
+ * Reads `10.0.0.1`, `2001:db8::1`, `::ffff:10.0.0.1` or `fe80::1%eth0` (the zone is dropped).
+ * @returns null when it is none of them
+ */
+export function parseAddress(text: string): Address | null {
+  const zone = text.indexOf('%');
+  if (zone !== -1) return text.includes(':') ? parseAddress(text.slice(0, zone)) : null;
+  if (!text.includes(':')) {
+    const word = parseIPv4(text);
+    return word === null ? null : [word];
+  }
+  const words = parseIPv6(text);
+  if (words === null) return null;
+  return isMapped(words) ? [words[3] as number] : words;
+}
+
+/**
+ * Reads an address or a CIDR block; host bits may be set, as in Go's ParseCIDR.
+ * @returns null when the text is neither
+ */
+export function parseBlock(text: string): Block | null {
+  const slash = text.indexOf('/');
+  const name = slash === -1 ? text : text.slice(0, slash);
+  if (name.includes('%')) return null;
+  const words = name.includes(':') ? parseIPv6(name) : wordsOf(parseIPv4(name));
+  if (words === null) return null;
+  const longest = words.length * 32;
+  const length = slash === -1 ? String(longest) : text.slice(slash + 1);
+  if (!OCTET.test(length) || Number(length) > longest) return null;
+  const bits = Number(length);
+  return words.length === 4 && bits >= 96 && isMapped(words)
+    ? { words: [words[3] as number], bits: bits - 96 }
+    : { words, bits };
+}
+
+/** Whether `address` is in `block`; never across families, so `::/0` holds no IPv4 address. */
+export function blockHolds(block: Block, address: Address): boolean {
+  const { words } = block;
+  if (words.length !== address.length) return false;
+  let left = block.bits;
+  for (let i = 0; left > 0; i++, left -= 32) {
+    const mask = left >= 32 ? -1 : ~(0xffff_ffff >>> left);
+    if ((((words[i] as number) ^ (address[i] as number)) & mask) !== 0) return false;
+  }
+  return true;
+}
+
+function wordsOf(word: number | null): Address | null {
+  return word === null ? null : [word];
+}
+
+function isMapped(words: Address): boolean {
+  return words[0] === 0 && words[1] === 0 && words[2] === 0xffff;
+}
+
+function parseIPv4(text: string): number | null {
+  const parts = text.split('.');
+  if (parts.length !== 4) return null;
+  let word = 0;
+  for (const part of parts) {
+    if (!OCTET.test(part) || Number(part) > 255) return null;
+    word = word * 256 + Number(part);
+  }
+  return word;
+}
+
+function parseIPv6(text: string): Address | null {
+  const halves = text.split('::');
+  if (halves.length > 2) return null;
+  const head = hextets(halves[0] as string);
+  const tail = halves.length === 2 ? hextets(halves[1] as string) : [];
+  if (head === null || tail === null) return null;
+  const gap = 8 - head.length - tail.length;
+  // `::` stands for at least one group (RFC 4291 2.2).
+  if (halves.length === 1 ? gap !== 0 : gap < 1) return null;
+  const groups = [...head, ...new Array<number>(gap).fill(0), ...tail];
+  const words: number[] = [];
+  for (let i = 0; i < 8; i += 2) words.push((groups[i] as number) * 0x1_0000 + (groups[i + 1] as number));
+  return words;
+}
+
+/** The 16-bit groups of one side of `::`; the last may be a dotted IPv4 address. */
+function hextets(text: string): number[] | null {
+  if (text === '') return [];
+  const groups: number[] = [];
+  const parts = text.split(':');
+  for (const [i, part] of parts.entries()) {
+    if (part.includes('.') && i === parts.length - 1) {
+      const word = parseIPv4(part);
+      if (word === null) return null;
+      groups.push(word >>> 16, word & 0xffff);
+    } else if (HEXTET.test(part)) groups.push(Number.parseInt(part, 16));
+    else return null;
+  }
+  return groups;
+}
