@@ -1,0 +1,42 @@
+/** Names, help and labels of every metric that Outrider offers; the recorder's families are keys of COUNTERS. */
+export interface Family {
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+/** Counters that workers keep by name (Recorder), summed over workers. */
+export const COUNTERS: Readonly<Record<string, Family>> = {
+  outrider_tls_handshakes_total: {
+    help: 'TLS handshakes by direction, result and reason of failure.',
+    labels: ['direction', 'result', 'reason'],
+  },
+  outrider_policy_decisions_total: {
+    help: 'Authorization decisions by the policy that decided; an empty policy means none matched.',
+    labels: ['policy', 'decision'],
+  },
+  outrider_bad_requests_total: { help: 'Requests refused as malformed, by reason.', labels: ['reason'] },
+  outrider_upstream_connects_total: {
+    help: 'Attempts to connect upstream by direction and result.',
+    labels: ['direction', 'result'],
+  },
+  outrider_upstream_pool_hits_total: { help: 'Requests sent on an idle pooled connection.', labels: [] },
+  outrider_access_log_dropped_total: {
+    help: 'Access log lines lost because standard output was not read.',
+    labels: [],
+  },
+  outrider_metric_overflow_total: {
+    help: 'Requests and connections counted under unknown labels because the series table is full.',
+    labels: [],
+  },
+};
+
+export const ISTIO_HELP = {
+  istio_requests_total: 'Requests.',
+  istio_request_duration_milliseconds: 'Duration of requests in milliseconds.',
+  istio_request_bytes: 'Size of request bodies in bytes.',
+  istio_response_bytes: 'Size of response bodies in bytes.',
+  istio_tcp_connections_opened_total: 'TCP connections opened.',
+  istio_tcp_connections_closed_total: 'TCP connections closed.',
+  istio_tcp_sent_bytes_total: 'Bytes sent downstream on TCP connections.',
+  istio_tcp_received_bytes_total: 'Bytes received from downstream on TCP connections.',
+} as const;
