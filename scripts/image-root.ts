@@ -6,7 +6,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, cp, mkdir, realpath, writeFile } from 'node:fs/promises';
+import { cp, mkdir, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -44,8 +44,6 @@ export async function layImageRoot(folder: string, dist = join(ROOT, 'dist')): P
   await writeFile(join(folder, 'etc/passwd'), `outrider:x:${UID}:${UID}::/nonexistent:/sbin/nologin\n`);
   await writeFile(join(folder, 'etc/group'), `outrider:x:${UID}:\n`);
   await writeFile(join(folder, 'etc/nsswitch.conf'), 'hosts: files dns\n');
-  await mkdir(join(folder, 'tmp'));
-  await chmod(join(folder, 'tmp'), 0o1777);
 }
 
 /** The files that the dynamic linker loads for a binary, and the linker itself. */
@@ -54,7 +52,7 @@ function sharedLibraries(binary: string): string[] {
   return [...new Set(listing.match(/\/\S+(?= \(0x)/g))];
 }
 
-/** Copies what a path stands for, links followed, readable for everyone and writable for its owner alone. */
+/** Copies what a path stands for, links followed. */
 async function put(source: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
   await cp(await realpath(source), target, { recursive: true, dereference: true });

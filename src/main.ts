@@ -1,5 +1,87 @@
 /** argv → command. The only place that ends the process; each command is read from disk when it is asked for. */
 
-import { versionLine } from './cli/version.ts';
+import { nodeIsSupported, versionLine } from './cli/version.ts';
 
-process.stdout.write(`${versionLine()}\n`);
+type Command = (args: readonly string[]) => Promise<number>;
+
+const USAGE = `usage: outrider COMMAND [flags]
+
+  run [flags] [-- CMD ARG…]    run the sidecar; with -- CMD, start the app when it is ready
+  demo                         a small mesh on this machine, with what happens and why
+  check PATH…                  validate manifests, mesh config and certificates
+  explain …                    say what policy decides about a request, and why
+  certs init|issue|show        development certificates, and what is in a certificate folder
+  inject -f FILE               pod specs in, pod specs with the sidecar out
+  healthcheck [--port 15021]   exit 0 when the sidecar on this machine is ready
+
+  --version, --help; every command has --help
+`;
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  inject: async () => failed(1, 'inject is not supported yet'),
+  healthcheck: async args => (await import('./cli/healthcheck.ts')).runHealthcheck(args),
+};
+
+async function main(args: readonly string[]): Promise<number> {
+  if (!nodeIsSupported(process.version)) {
+    return failed(1, `needs Node ^24.21.0 || >=26.9.0 and this is ${process.version}`);
+  }
+  const [name, ...rest] = args;
+  switch (name) {
+    case '--version':
+      process.stdout.write(`${versionLine()}\n`);
+      return 0;
+    case '--help':
+    case '-h':
+    case 'help':
+      process.stdout.write(USAGE);
+      return 0;
+    case undefined:
+      process.stderr.write(USAGE);
+      return 2;
+  }
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) return failed(2, `unknown command '${name}'; outrider --help lists them`);
+  return command(rest);
+}
+
+/** One line on standard error, and the exit code to end with. */
+function failed(code: number, reason: string): number {
+  process.stderr.write(`outrider: ${reason}\n`);
+  return code;
+}
+
+/** What a person needs of an error nobody expected: its message, and where it was thrown. */
+function surprise(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const place = /\(?([^\s()]+:\d+:\d+)\)?/.exec(error.stack?.split('\n    at ')[1] ?? '')?.[1];
+  return `${error.name}: ${error.message.split('\n', 1)[0]}${place === undefined ? '' : ` at ${place}`}`;
+}
+
+const SIDECAR_FLUSH_MS = 1_000; // a sidecar whose log reader stands still ends all the same
+
+/** Ends the process when what was written has left it: on a pipe, an exit cuts off all but the first 64 KiB. */
+async function exit(code: number): Promise<void> {
+  if (process.argv[2] === 'run') setTimeout(() => process.exit(code), SIDECAR_FLUSH_MS);
+  await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+  process.exit(code);
+}
+
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise(resolve => {
+    if (stream.writableLength === 0 || stream.destroyed) resolve();
+    else stream.write('', () => resolve());
+  });
+}
+
+/** `outrider … | head` has what it wants: done. A sidecar goes on, whoever reads its logs; a demo takes its mesh down. */
+function onBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (process.argv[2] === 'run') return;
+  if (process.argv[2] === 'demo') process.kill(process.pid, 'SIGINT');
+  else process.exit(error.code === 'EPIPE' ? 0 : 1);
+}
+
+process.stdout.on('error', onBrokenPipe);
+process.stderr.on('error', onBrokenPipe);
+process.on('uncaughtException', error => exit(failed(1, surprise(error))));
+main(process.argv.slice(2)).then(exit, error => exit(failed(1, surprise(error))));

