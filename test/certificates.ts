@@ -1,4 +1,5 @@
 /** Real certificates for tests: an authority and identities made in the test, right ones and every kind of wrong one. */
+import { createPrivateKey, webcrypto } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,6 +41,27 @@ export function testIdentity(
   const short = /^[a-z0-9-]+\/[a-z0-9-]+$/.test(spiffeId);
   const id = short ? `spiffe://${authority.trustDomain}/ns/${namespace}/sa/${account}` : spiffeId;
   return issue(authority, { ttlMs: 3_600_000, ...options, spiffeId: id });
+}
+
+/** A revocation list of the authority, PEM; `serials` in hex. Dates in Unix milliseconds, by default now to tomorrow. */
+export async function testCrl(
+  authority: Authority,
+  serials: readonly string[],
+  { nextUpdate = Date.now() + 86_400_000 }: { nextUpdate?: number } = {},
+): Promise<string> {
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
+  const pkcs8 = createPrivateKey(authority.keyPem).export({ type: 'pkcs8', format: 'der' });
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
+  const crl = await x509.X509CrlGenerator.create({
+    issuer: new x509.X509Certificate(authority.certPem).subject,
+    thisUpdate: new Date(Math.min(Date.now(), nextUpdate) - 60_000),
+    nextUpdate: new Date(nextUpdate),
+    entries: serials.map(serialNumber => ({ serialNumber })),
+    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+    signingKey: await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']),
+  });
+  return `${crl.toString('pem')}\n`.replaceAll(' CRL-----', ' X509 CRL-----'); // RFC 7468 section 6
 }
 
 /** Writes the three files as `outrider certs` does and gives the folder back. */

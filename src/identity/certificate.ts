@@ -67,8 +67,8 @@ export function readCertificate(der: Uint8Array): CertificateFields | null {
   if (serial?.tag !== INTEGER || serial.end === serial.start) return null;
   if (issuer?.tag !== SEQUENCE || validity?.tag !== SEQUENCE || subject?.tag !== SEQUENCE) return null;
   const dates = elements(bytes, validity);
-  const notBefore = dates?.length === 2 ? time(bytes, dates[0]) : null;
-  const notAfter = dates?.length === 2 ? time(bytes, dates[1]) : null;
+  const notBefore = dates?.length === 2 ? readTime(bytes, dates[0]) : null;
+  const notAfter = dates?.length === 2 ? readTime(bytes, dates[1]) : null;
   const name = distinguishedName(bytes, subject);
   const extensions = extensionsOf(bytes, parts.slice(6));
   if (notBefore === null || notAfter === null || name === null || !extensions) return null;
@@ -210,7 +210,7 @@ function contents(bytes: Buffer, value: Element): Element[] | null {
 }
 
 /** UTCTime or GeneralizedTime in the only forms RFC 5280 4.1.2.5 allows, as Unix milliseconds. */
-function time(bytes: Buffer, element: Element | undefined): number | null {
+export function readTime(bytes: Buffer, element: Element | undefined): number | null {
   if (element?.tag !== UTC_TIME && element?.tag !== GENERALIZED_TIME) return null;
   const full = element.tag === GENERALIZED_TIME;
   const at = element.start + (full ? 4 : 2);

@@ -39,6 +39,12 @@ export type PeerRefusal =
   | 'bad_spiffe_id'
   | 'foreign_trust_domain';
 
+/** The refusals that come from the subject alternative name. */
+export type SanRefusal = Extract<
+  PeerRefusal,
+  'malformed_san' | 'no_uri_san' | 'many_uri_sans' | 'bad_spiffe_id'
+>;
+
 export interface PeerEvidence {
   /** The leaf's DER; null when the peer sent none. */
   readonly der: Uint8Array | null;
@@ -88,17 +94,13 @@ export function judgePeer(evidence: PeerEvidence): PeerVerdict {
   if (!leaf) return refuse('malformed_certificate');
   const fault = leafFault(leaf, role, now) ?? chainFault(authorizationError);
   if (fault) return refuse(fault);
-  const [uri, ...others] = leaf.uris;
-  if (leaf.unprintableUri) return refuse('malformed_san');
-  if (uri === undefined) return refuse('no_uri_san');
-  if (others.length > 0) return refuse('many_uri_sans');
-  const parsed = parseSpiffeId(uri);
-  if (!parsed.ok) return refuse('bad_spiffe_id');
-  if (!evidence.trustDomains.includes(parsed.id.trustDomain)) return refuse('foreign_trust_domain');
+  const id = spiffeIdOf(leaf);
+  if (typeof id === 'string') return refuse(id);
+  if (!evidence.trustDomains.includes(id.trustDomain)) return refuse('foreign_trust_domain');
   return {
     ok: true,
     peer: {
-      id: parsed.id,
+      id,
       notAfter: leaf.notAfter,
       hash: hash('sha256', der, 'hex'),
       subject: leaf.subject,
@@ -116,6 +118,16 @@ function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: numb
     return 'bad_extended_key_usage';
   }
   return null;
+}
+
+/** The one SPIFFE ID of a leaf (X509-SVID section 2: exactly one URI SAN), or why it has none. */
+export function spiffeIdOf(leaf: CertificateFields): SpiffeId | SanRefusal {
+  if (leaf.unprintableUri) return 'malformed_san';
+  const uri = leaf.uris[0];
+  if (uri === undefined) return 'no_uri_san';
+  if (leaf.uris.length > 1) return 'many_uri_sans';
+  const parsed = parseSpiffeId(uri);
+  return parsed.ok ? parsed.id : 'bad_spiffe_id';
 }
 
 /** X509-SVID 4.3: digitalSignature set, keyCertSign and cRLSign not. */

@@ -1,0 +1,146 @@
+/** The workload's identity as it stands on disk: watched, checked as a whole, swapped whole, the last good one kept. */
+import { FolderWatch } from './folder-watch.ts';
+import { type Reading, readOnce, readSettled } from './identity-files.ts';
+import { checkIdentity, type IdentityFault, type IdentityGeneration, identityFault } from './svid.ts';
+
+export interface IdentityStoreOptions {
+  /** The folder of cert-chain.pem, key.pem, root-cert.pem and, when present, crl.pem. */
+  readonly dir: string;
+  /** A new identity to use from now on. */
+  onGeneration(generation: IdentityGeneration): void;
+  /** What stands on disk cannot be used; the last good identity stays in force. Said once for each fault. */
+  onFailure(fault: IdentityFault): void;
+  /** A last try before a generation counts, such as building a TLS context of it; throws when it will not do. */
+  readonly dryRun?: (generation: IdentityGeneration) => void;
+  /** How often the files are read without any hint; default 2 s. A hint may be lost, on network volumes always. */
+  readonly pollMs?: number;
+  /** How long the folder must be quiet after a hint; default 100 ms, as Istio's agent. */
+  readonly debounceMs?: number;
+  /** The clock, Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+const POLL_MS = 2_000;
+const DEBOUNCE_MS = 100;
+const MAX_DEBOUNCE_MS = 1_000; // a writer that never rests must not hold the new identity off
+
+/** Watches one identity folder from `start` to `close`; no timer and no watch is left after that. */
+export class IdentityStore {
+  readonly #options: IdentityStoreOptions;
+  readonly #now: () => number;
+  readonly #watch: FolderWatch;
+  #current: IdentityGeneration | null = null;
+  #lastFailure: IdentityFault | null = null;
+  /** Digest of the files behind `#current`. */
+  #currentDigest = '';
+  #poll: NodeJS.Timeout | undefined;
+  #debounce: NodeJS.Timeout | undefined;
+  #hintedAt = 0;
+  #wanted = false;
+  #working: Promise<void> | null = null;
+  #closed = false;
+
+  constructor(options: IdentityStoreOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#watch = new FolderWatch(options.dir, () => this.#hint());
+  }
+
+  /** The identity in force; null until the first good one. */
+  get current(): IdentityGeneration | null {
+    return this.#current;
+  }
+
+  /** Why what stands on disk now is not in force; null when it is. */
+  get lastFailure(): IdentityFault | null {
+    return this.#lastFailure;
+  }
+
+  /** Begins to watch; resolves when the folder was tried once, whether it held an identity or not. */
+  start(): Promise<void> {
+    this.#watch.renew();
+    this.#poll = setInterval(() => this.#look(), this.#options.pollMs ?? POLL_MS);
+    return this.reload();
+  }
+
+  /** Reads the folder now; resolves when what stood there at the call was tried. */
+  reload(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    this.#wanted = true;
+    this.#working ??= this.#work();
+    return this.#working;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#poll);
+    clearTimeout(this.#debounce);
+    this.#watch.close();
+  }
+
+  /** Waits for the folder to come to rest; a hint during a reading leads to another one. */
+  #hint(): void {
+    if (this.#closed) return;
+    const now = performance.now();
+    if (this.#debounce === undefined) this.#hintedAt = now;
+    else if (now - this.#hintedAt > MAX_DEBOUNCE_MS) return;
+    clearTimeout(this.#debounce);
+    this.#debounce = setTimeout(() => {
+      this.#debounce = undefined;
+      void this.reload();
+    }, this.#options.debounceMs ?? DEBOUNCE_MS);
+  }
+
+  /** One poll: cheap while nothing changed, a whole reading when something did or the last one failed. */
+  async #look(): Promise<void> {
+    this.#watch.renew();
+    if (this.#working || this.#debounce !== undefined) return;
+    const reading = await readOnce(this.#options.dir);
+    const inForce = reading.ok && reading.digest === this.#currentDigest;
+    if (!inForce || this.#lastFailure) await this.reload();
+  }
+
+  async #work(): Promise<void> {
+    try {
+      while (this.#wanted && !this.#closed) {
+        this.#wanted = false;
+        const reading = await readSettled(this.#options.dir);
+        if (!this.#closed) this.#take(reading);
+      }
+    } finally {
+      this.#working = null; // in the same turn as the last look at #wanted, or a reload in between would be lost
+    }
+  }
+
+  #take(reading: Reading): void {
+    if (!reading.ok) return this.#fail(reading.fault);
+    if (reading.digest === this.#currentDigest) {
+      this.#lastFailure = null; // taken away and put back
+      return;
+    }
+    const check = checkIdentity(reading.files, this.#now(), (this.#current?.generation ?? 0) + 1);
+    if (!check.ok) return this.#fail(check.fault);
+    const unusable = this.#try(check.value);
+    if (unusable) return this.#fail(unusable);
+    this.#current = check.value;
+    this.#currentDigest = reading.digest;
+    this.#lastFailure = null;
+    this.#options.onGeneration(check.value);
+  }
+
+  #try(generation: IdentityGeneration): IdentityFault | null {
+    try {
+      this.#options.dryRun?.(generation);
+      return null;
+    } catch (error) {
+      const text = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;
+      return identityFault(this.#options.dir, 'unusable', text);
+    }
+  }
+
+  #fail(fault: IdentityFault): void {
+    const known = this.#lastFailure?.message === fault.message;
+    this.#lastFailure = fault;
+    if (!known) this.#options.onFailure(fault);
+  }
+}

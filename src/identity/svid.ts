@@ -1,0 +1,278 @@
+/**
+ * A workload's identity, checked as a whole before anything uses it: one immutable generation, or one fault that names
+ * the file, the reason and what to do.
+ */
+import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { readCertificate, readIssuer } from './certificate.ts';
+import { chainFault, date, type Link, maySign } from './chain.ts';
+import { readCrl } from './crl.ts';
+import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
+import { isLeafKeyUsage, spiffeIdOf } from './peer.ts';
+import { type PemBlock, readPem } from './pem.ts';
+import type { SpiffeId } from './spiffe.ts';
+
+/** One certificate for people and for `/certs`; never key material. Times in Unix milliseconds. */
+export interface CertificateSummary {
+  readonly subject: string;
+  readonly issuer: string;
+  readonly serial: string;
+  /** URI SANs; one for a leaf, usually none or the trust domain for a CA. */
+  readonly uris: readonly string[];
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** One checked identity: plain data that crosses threads. Times in Unix milliseconds. */
+export interface IdentityGeneration {
+  /** Counts from 1 in this process. */
+  readonly generation: number;
+  readonly certChainPem: string;
+  readonly keyPem: string;
+  readonly rootPem: string;
+  readonly crlPem: string | null;
+  /** `spiffe://…` */
+  readonly id: string;
+  readonly trustDomain: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly loadedAt: number;
+  /** Hex hash of roots and revocation list: peers judged under another epoch are judged anew. */
+  readonly trustEpoch: string;
+  readonly chain: readonly CertificateSummary[];
+  readonly roots: readonly CertificateSummary[];
+}
+
+/** Why files are no identity; `reason` is the same word in the log, the metric and `/certs`. */
+export type IdentityFaultReason =
+  | 'folder_missing'
+  | 'file_missing'
+  | 'file_unreadable'
+  | 'file_too_large'
+  | 'file_unstable'
+  | 'file_empty'
+  | 'not_pem'
+  | 'bad_certificate'
+  | 'bad_key'
+  | 'key_encrypted'
+  | 'key_mismatch'
+  | 'expired'
+  | 'not_yet_valid'
+  | 'is_ca'
+  | 'bad_key_usage'
+  | 'malformed_san'
+  | 'no_uri_san'
+  | 'many_uri_sans'
+  | 'bad_spiffe_id'
+  | 'root_is_no_ca'
+  | 'untrusted'
+  | 'bad_crl'
+  | 'crl_incomplete'
+  | 'crl_expired'
+  | 'unusable';
+
+export interface IdentityFault {
+  /** The file's name as it stands in the folder; the folder itself for `folder_missing`. */
+  readonly file: string;
+  readonly reason: IdentityFaultReason;
+  /** One line: the file, what is wrong, what to do. */
+  readonly message: string;
+}
+
+export interface IdentityFiles {
+  readonly certChain: Buffer;
+  readonly key: Buffer;
+  readonly root: Buffer;
+  readonly crl?: Buffer;
+}
+
+export type IdentityCheck =
+  | { readonly ok: true; readonly value: IdentityGeneration }
+  | { readonly ok: false; readonly fault: IdentityFault };
+
+/**
+ * Checks the files of one identity together: strict PEM, the key pair, the leaf's dates, constraints and one SPIFFE ID,
+ * the chain to the bundle, and that the revocation list, when there is one, covers every CA.
+ *
+ * @param now Unix milliseconds
+ * @param generation the number that the result carries
+ */
+export function checkIdentity(files: IdentityFiles, now: number, generation: number): IdentityCheck {
+  try {
+    return { ok: true, value: assemble(files, now, generation) };
+  } catch (error) {
+    if (error instanceof Rejection) return { ok: false, fault: error.fault };
+    throw error;
+  }
+}
+
+/** Makes a fault; the message is always `<file>: <what>; <to do>`. */
+export function identityFault(file: string, reason: IdentityFaultReason, text: string): IdentityFault {
+  return { file, reason, message: `${file}: ${text}` };
+}
+
+/** Carries a fault out of the nested checks; never leaves this file. */
+class Rejection extends Error {
+  readonly fault: IdentityFault;
+
+  constructor(file: string, reason: IdentityFaultReason, text: string) {
+    super(reason);
+    this.fault = identityFault(file, reason, text);
+  }
+}
+
+function assemble(files: IdentityFiles, now: number, generation: number): IdentityGeneration {
+  const [leaf, ...intermediates] = certificates(CERT_CHAIN, files.certChain);
+  const roots = certificates(ROOT_CERT, files.root);
+  if (!leaf)
+    throw new Rejection(
+      CERT_CHAIN,
+      'file_empty',
+      'holds no certificate; write the leaf first, then its intermediates',
+    );
+  checkKey(leaf, files.key);
+  const id = checkLeaf(leaf, now);
+  checkRoots(leaf, intermediates, roots, now);
+  const crlPem = files.crl ? checkCrl(files.crl, [...intermediates, ...roots], now) : null;
+  const epoch = createHash('sha256');
+  for (const root of roots.map(link => link.x509.fingerprint256).sort()) epoch.update(root);
+  epoch.update(crlPem ?? '');
+  return Object.freeze({
+    generation,
+    certChainPem: files.certChain.toString('latin1'),
+    keyPem: files.key.toString('latin1'),
+    rootPem: files.root.toString('latin1'),
+    crlPem,
+    id: id.uri,
+    trustDomain: id.trustDomain,
+    notBefore: leaf.fields.notBefore,
+    notAfter: leaf.fields.notAfter,
+    loadedAt: now,
+    trustEpoch: epoch.digest('hex'),
+    chain: [leaf, ...intermediates].map(summary),
+    roots: roots.map(summary),
+  });
+}
+
+function blocks(file: string, bytes: Buffer): readonly PemBlock[] {
+  const read = readPem(bytes.toString('latin1'));
+  if (read.ok) return read.blocks;
+  const faults = {
+    empty: 'is empty; wait for its writer to finish, or write it again',
+    garbage: 'holds text that is no PEM block; write PEM blocks only',
+    truncated: 'ends inside a PEM block; wait for its writer to finish, or write it again',
+    bad_base64: 'holds a PEM block that is not base64; write it again',
+  };
+  throw new Rejection(file, read.fault === 'empty' ? 'file_empty' : 'not_pem', faults[read.fault]);
+}
+
+function certificates(file: string, bytes: Buffer): Link[] {
+  return blocks(file, bytes).map(({ label, pem, der }, at) => {
+    const fields = label === 'CERTIFICATE' ? readCertificate(der) : null;
+    const x509 = fields && attempt(() => new X509Certificate(pem));
+    if (!fields || !x509) {
+      const what = label === 'CERTIFICATE' ? 'cannot be read' : `is a ${label}`;
+      throw new Rejection(file, 'bad_certificate', `block ${at + 1} ${what}; write certificates only`);
+    }
+    return { x509, fields };
+  });
+}
+
+function checkKey(leaf: Link, bytes: Buffer): void {
+  const keys = blocks(KEY, bytes).filter(block => block.label !== 'EC PARAMETERS');
+  const [block] = keys;
+  if (!block || keys.length !== 1 || !block.label.endsWith('PRIVATE KEY')) {
+    throw new Rejection(KEY, 'bad_key', 'must hold exactly one private key; write the key of the leaf');
+  }
+  if (block.label.startsWith('ENCRYPTED') || block.pem.includes('Proc-Type:')) {
+    throw new Rejection(
+      KEY,
+      'key_encrypted',
+      'is encrypted; write it without a passphrase, readable by its owner only',
+    );
+  }
+  const key: KeyObject | null = attempt(() => createPrivateKey(block.pem));
+  if (!key) throw new Rejection(KEY, 'bad_key', 'cannot be read as a private key; write it again');
+  if (!leaf.x509.checkPrivateKey(key)) {
+    const text = `does not belong to the first certificate of ${CERT_CHAIN}; write both from one issuance`;
+    throw new Rejection(KEY, 'key_mismatch', text);
+  }
+}
+
+function checkLeaf({ fields }: Link, now: number): SpiffeId {
+  const reject = (reason: IdentityFaultReason, text: string) => new Rejection(CERT_CHAIN, reason, text);
+  if (now > fields.notAfter)
+    throw reject('expired', `expired ${date(fields.notAfter)}; issue a new certificate`);
+  if (now < fields.notBefore) {
+    throw reject('not_yet_valid', `is valid only from ${date(fields.notBefore)}; check this machine's clock`);
+  }
+  if (fields.ca) throw reject('is_ca', 'begins with a CA certificate; write the workload certificate first');
+  if (fields.keyUsage !== null && !isLeafKeyUsage(fields.keyUsage)) {
+    throw reject(
+      'bad_key_usage',
+      'its keyUsage is not that of a workload; issue it with digitalSignature only',
+    );
+  }
+  const id = spiffeIdOf(fields);
+  if (typeof id !== 'string') return id;
+  const found = fields.uris.length === 0 ? 'none' : fields.uris.map(uri => JSON.stringify(uri)).join(', ');
+  throw reject(id, `needs exactly one SPIFFE ID as its URI SAN, has ${found.slice(0, 300)}; issue it anew`);
+}
+
+function checkRoots(leaf: Link, intermediates: Link[], roots: Link[], now: number): void {
+  for (const { fields } of roots) {
+    if (!maySign(fields)) {
+      const text = `"${fields.subject || fields.uris.join(' ')}" is not a CA; write the root certificates only`;
+      throw new Rejection(ROOT_CERT, 'root_is_no_ca', text);
+    }
+  }
+  const fault = chainFault(leaf, intermediates, roots, now);
+  if (fault)
+    throw new Rejection(
+      CERT_CHAIN,
+      'untrusted',
+      `does not lead to ${ROOT_CERT}: ${fault}; write both from one CA`,
+    );
+}
+
+/** Node checks every link against a list once one is given: a CA without its own would refuse all its leaves. */
+function checkCrl(bytes: Buffer, authorities: readonly Link[], now: number): string {
+  const lists = blocks(CRL, bytes).map(({ label, der }, at) => {
+    const list = label === 'X509 CRL' ? readCrl(der) : null;
+    if (!list)
+      throw new Rejection(
+        CRL,
+        'bad_crl',
+        `block ${at + 1} is no revocation list; write X509 CRL blocks only`,
+      );
+    return list;
+  });
+  for (const list of lists) {
+    if (list.nextUpdate !== null && now > list.nextUpdate) {
+      throw new Rejection(
+        CRL,
+        'crl_expired',
+        `the list of "${list.issuer}" expired ${date(list.nextUpdate)}; write a newer one`,
+      );
+    }
+  }
+  for (const { fields } of authorities) {
+    if (!lists.some(list => list.issuer === fields.subject)) {
+      const text = `has no list of "${fields.subject}", whose certificates would all be refused; add its list`;
+      throw new Rejection(CRL, 'crl_incomplete', text);
+    }
+  }
+  return bytes.toString('latin1');
+}
+
+function summary({ x509, fields }: Link): CertificateSummary {
+  const { subject, serial, uris, notBefore, notAfter } = fields;
+  return { subject, issuer: readIssuer(x509.raw) ?? '', serial, uris, notBefore, notAfter };
+}
+
+function attempt<T>(make: () => T): T | null {
+  try {
+    return make();
+  } catch {
+    return null;
+  }
+}
