@@ -1,0 +1,140 @@
+import { readAuthorizationPolicy } from './authorization-policy.ts';
+import { readDestinationRule } from './destination-rule.ts';
+import { flattenList, kindOf, openDocument, type ResourceDocument, readDocument } from './document.ts';
+import { canRead, isMeshFile, listManifestFiles, readManifestFile } from './files.ts';
+import { deepFreeze } from './freeze.ts';
+import { isReadable } from './kinds.ts';
+import { DEFAULT_MESH, readMeshConfig } from './mesh-config.ts';
+import type { MapNode } from './node.ts';
+import { readPeerAuthentication } from './peer-authentication.ts';
+import { reportInto } from './report.ts';
+import type { Fault, MeshConfig, Origin, Resources } from './resources.ts';
+import { readServiceEntry } from './service-entry.ts';
+import { readSidecar } from './sidecar.ts';
+import { parseYaml } from './yaml.ts';
+
+/** What the files say, or everything that is wrong with them (`faults` holds the warnings too). */
+export type Manifests =
+  | { readonly ok: true; readonly resources: Resources; readonly warnings: readonly Fault[] }
+  | { readonly ok: false; readonly faults: readonly Fault[] };
+
+/**
+ * Reads and validates every manifest of the paths (files, or folders of them). The result is all or nothing: one error
+ * anywhere refuses the whole, so that no policy is ever half in force. Frozen plain data; never throws.
+ */
+export function loadManifests(paths: readonly string[]): Manifests {
+  const faults: Fault[] = [];
+  const loader = new Loader(faults);
+  for (const entry of listManifestFiles(paths)) {
+    if (entry.ok) loader.readFile(entry.file);
+    else faults.push(fileFault(entry.file, entry.severity, entry.message));
+  }
+  const failed = faults.some(({ severity }) => severity === 'error');
+  return deepFreeze(
+    failed ? { ok: false, faults } : { ok: true, resources: loader.resources, warnings: faults },
+  );
+}
+
+type Mutable = { -readonly [K in Exclude<keyof Resources, 'mesh'>]: Resources[K][number][] };
+
+/** Gathers the resources of one load. */
+class Loader {
+  readonly #faults: Fault[];
+  readonly #places = new Map<string, Origin>();
+  readonly #lists: Mutable = {
+    peerAuthentications: [],
+    authorizationPolicies: [],
+    destinationRules: [],
+    serviceEntries: [],
+    sidecars: [],
+  };
+  #mesh: MeshConfig | null = null;
+  #meshOrigin: Origin | null = null;
+
+  constructor(faults: Fault[]) {
+    this.#faults = faults;
+  }
+
+  get resources(): Resources {
+    return { mesh: this.#mesh ?? DEFAULT_MESH, ...this.#lists };
+  }
+
+  readFile(file: string): void {
+    const content = readManifestFile(file);
+    if (!content.ok) {
+      this.#faults.push(fileFault(file, 'error', content.message));
+      return;
+    }
+    for (const parsed of parseYaml(content.text)) {
+      if (!parsed.ok) this.#faults.push({ ...fileFault(file, 'error', parsed.message), ...parsed.place });
+      else if (parsed.node) {
+        for (const node of flattenList(parsed.node, file, this.#faults)) this.#readNode(node, file);
+      }
+    }
+  }
+
+  #readNode(node: MapNode, file: string): void {
+    const kind = kindOf(node);
+    if (kind === 'MeshConfig' || (isMeshFile(file) && !node.fields.has('kind'))) this.#readMesh(node, file);
+    else this.#readResource(node, file);
+  }
+
+  #readMesh(node: MapNode, file: string): void {
+    const origin = { file, line: node.line, column: node.column };
+    const report = reportInto(this.#faults, { file, kind: 'MeshConfig', name: '' });
+    if (this.#meshOrigin) {
+      report.error(node, `a second mesh config; the first is at ${placeOf(this.#meshOrigin)}; keep one`);
+      return;
+    }
+    this.#meshOrigin = origin;
+    this.#mesh = readMeshConfig(node, origin, report);
+  }
+
+  #readResource(node: MapNode, file: string): void {
+    const open = openDocument(node, file, this.#faults);
+    if (!isReadable(open)) return;
+    const document = readDocument(open);
+    if (!document) return;
+    this.#refuseDuplicate(document);
+    this.#keep(document);
+  }
+
+  #keep(document: ResourceDocument): void {
+    const lists = this.#lists;
+    switch (document.kind) {
+      case 'PeerAuthentication':
+        return add(lists.peerAuthentications, readPeerAuthentication(document));
+      case 'AuthorizationPolicy':
+        return add(lists.authorizationPolicies, readAuthorizationPolicy(document));
+      case 'DestinationRule':
+        return add(lists.destinationRules, readDestinationRule(document, canRead));
+      case 'ServiceEntry':
+        return add(lists.serviceEntries, readServiceEntry(document));
+      case 'Sidecar':
+        return add(lists.sidecars, readSidecar(document));
+    }
+  }
+
+  #refuseDuplicate({ kind, metadata, origin, root }: ResourceDocument): void {
+    const key = `${kind} ${metadata.namespace}/${metadata.name}`;
+    const first = this.#places.get(key);
+    if (!first) this.#places.set(key, origin);
+    else
+      root.report.error(
+        root.place,
+        `${key} is defined twice; the first is at ${placeOf(first)}; rename or remove one`,
+      );
+  }
+}
+
+function add<T>(list: T[], resource: T | null): void {
+  if (resource !== null) list.push(resource);
+}
+
+function placeOf({ file, line }: Origin): string {
+  return `${file}:${line}`;
+}
+
+function fileFault(file: string, severity: Fault['severity'], message: string): Fault {
+  return { file, line: 1, column: 1, severity, kind: '', name: '', message };
+}

@@ -1,0 +1,112 @@
+import { isAddressOrRange } from './addresses.ts';
+import type { ResourceDocument } from './document.ts';
+import { nameProblem, wildcardNameProblem } from './names.ts';
+import { refuseDryRun } from './peer-authentication.ts';
+import { quote } from './quote.ts';
+import type { ServiceEntry, ServicePort } from './resources.ts';
+import type { Section } from './section.ts';
+import { readEndpoints } from './service-endpoint.ts';
+import { namesItsHost, readServicePort } from './service-port.ts';
+
+const RESOLUTIONS = ['NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS'] as const;
+const LOCATIONS = ['MESH_EXTERNAL', 'MESH_INTERNAL'] as const;
+
+/** Reads a ServiceEntry (networking.istio.io); null when the report has an error. */
+export function readServiceEntry(document: ResourceDocument): ServiceEntry | null {
+  const { spec, metadata, origin, report } = document;
+  refuseDryRun(document);
+  const resolution = spec.choice('resolution', RESOLUTIONS) ?? 'NONE';
+  const location = spec.choice('location', LOCATIONS) ?? 'MESH_EXTERNAL';
+  if (resolution === 'DYNAMIC_DNS') spec.error('resolution', 'DYNAMIC_DNS is not supported yet; refused');
+  const hosts = readHosts(spec);
+  const addresses = readAddresses(spec, resolution);
+  const ports = readPorts(spec);
+  const endpoints = readEndpoints(spec, ports, resolution);
+  checkTogether(spec, { resolution, hosts, ports, endpointCount: endpoints.length });
+  const subjectAltNames = (spec.texts('subjectAltNames') ?? []).map(({ value }) => value);
+  spec.notHonoured('exportTo', 'workloadSelector');
+  spec.close();
+  if (report.failed || resolution === 'DYNAMIC_DNS') return null;
+  const base = { kind: 'ServiceEntry', metadata, origin } as const;
+  return { ...base, hosts, addresses, ports, location, resolution, endpoints, subjectAltNames };
+}
+
+function readHosts(spec: Section): readonly string[] {
+  const items = spec.texts('hosts') ?? [];
+  if (!spec.hasEntries('hosts')) spec.error('hosts', 'must name at least one host');
+  for (const { value, place, path } of items) {
+    const problem = value === '*' ? '"*" alone is not a host; name a domain' : wildcardNameProblem(value);
+    if (problem !== null) spec.report.error(place, `${path}: ${problem}`);
+    else if (value.includes('*') && !value.startsWith('*.')) {
+      spec.report.warning(place, `${path}: a wildcard stands for whole labels only; write *.DOMAIN`);
+    }
+  }
+  return items.map(({ value }) => value);
+}
+
+function readAddresses(spec: Section, resolution: string): readonly string[] {
+  const items = spec.texts('addresses') ?? [];
+  for (const { value, place, path } of items) {
+    if (!isAddressOrRange(value))
+      spec.report.error(place, `${path}: ${quote(value)} is not an IP address or CIDR range`);
+    else if (value.includes('/') && resolution !== 'NONE' && resolution !== 'STATIC') {
+      spec.report.error(
+        place,
+        `${path}: CIDR ranges go with resolution NONE and STATIC only, not ${resolution}`,
+      );
+    }
+  }
+  return items.map(({ value }) => value);
+}
+
+function readPorts(spec: Section): readonly ServicePort[] {
+  const names = new Set<string>();
+  const numbers = new Set<number>();
+  return (spec.sections('ports') ?? []).flatMap(section => {
+    const port = readServicePort(section);
+    if (!port) return [];
+    if (names.has(port.name)) section.error('name', `${quote(port.name)} is taken by another port`);
+    if (numbers.has(port.number)) section.error('number', `${port.number} is taken by another port`);
+    names.add(port.name);
+    numbers.add(port.number);
+    return [port];
+  });
+}
+
+interface Together {
+  readonly resolution: string;
+  readonly hosts: readonly string[];
+  readonly ports: readonly ServicePort[];
+  readonly endpointCount: number;
+}
+
+/** What Istio refuses of fields that are each in order. */
+function checkTogether(spec: Section, { resolution, hosts, ports, endpointCount }: Together): void {
+  if (resolution === 'NONE') {
+    if (spec.has('endpoints'))
+      spec.error('endpoints', 'go with resolution STATIC or DNS; the resolution is NONE');
+    return;
+  }
+  if (resolution.startsWith('DNS') && endpointCount === 0) {
+    const wrong = hosts.find(host => nameProblem(host) !== null);
+    if (wrong !== undefined) {
+      spec.error(
+        'hosts',
+        `${quote(wrong)} cannot be looked up; resolution ${resolution} needs endpoints or full names`,
+      );
+    }
+  }
+  if (resolution === 'DNS_ROUND_ROBIN' && endpointCount > 1) {
+    spec.error('endpoints', 'resolution DNS_ROUND_ROBIN takes one endpoint at most; write DNS for several');
+  }
+  if (resolution === 'STATIC' && endpointCount === 0 && !spec.has('workloadSelector')) {
+    spec.warning('resolution', 'is STATIC, but there are no endpoints: nothing can be reached');
+  }
+  const anonymous = ports.find(({ protocol }) => !namesItsHost(protocol));
+  if (hosts.length > 1 && anonymous) {
+    spec.error(
+      'hosts',
+      `several hosts cannot share port ${anonymous.number}: ${anonymous.protocol} does not name its host`,
+    );
+  }
+}

@@ -1,0 +1,98 @@
+import { addressFamily } from './addresses.ts';
+import type { ResourceDocument } from './document.ts';
+import { isDnsLabel, wildcardNameProblem } from './names.ts';
+import { refuseDryRun } from './peer-authentication.ts';
+import { quote } from './quote.ts';
+import type { EgressListener, Sidecar } from './resources.ts';
+import type { Section } from './section.ts';
+import { readSelector } from './selector.ts';
+import { readListenerPort } from './service-port.ts';
+
+const POLICIES = ['REGISTRY_ONLY', 'ALLOW_ANY'] as const;
+
+/** Reads a Sidecar (networking.istio.io); null when the report has an error. */
+export function readSidecar(document: ResourceDocument): Sidecar | null {
+  const { spec, metadata, origin, report } = document;
+  refuseDryRun(document);
+  const selector = readSelector(spec, 'workloadSelector', 'labels');
+  const egress = readEgress(spec);
+  const outboundTrafficPolicy = readOutbound(spec);
+  spec.notHonoured('ingress', 'inboundConnectionPool');
+  spec.close();
+  const says = ['ingress', 'inboundConnectionPool', 'outboundTrafficPolicy'].some(name => spec.has(name));
+  if (egress.length === 0 && !says && !report.failed) {
+    spec.fault('is empty; write egress, or outboundTrafficPolicy');
+  }
+  if (report.failed) return null;
+  return { kind: 'Sidecar', metadata, origin, selector, egress, outboundTrafficPolicy };
+}
+
+/** A written policy without a mode is REGISTRY_ONLY, the zero value of Istio's enum. */
+function readOutbound(spec: Section): Sidecar['outboundTrafficPolicy'] {
+  const section = spec.section('outboundTrafficPolicy');
+  if (!section) return null;
+  const mode = section.choice('mode', POLICIES);
+  section.notSupported('egressProxy');
+  section.close();
+  return mode ?? 'REGISTRY_ONLY';
+}
+
+function readEgress(spec: Section): readonly EgressListener[] {
+  const taken = new Set<number>();
+  const sections = spec.sections('egress') ?? [];
+  return sections.map((section, i) => {
+    const listener = readListener(section);
+    const number = listener.port?.number;
+    if (!section.has('port') && i < sections.length - 1) {
+      section.fault('has no port: the listener for all other ports must be the last of the list');
+    }
+    if (number !== undefined && taken.has(number))
+      section.error('port', `${number} is taken by another listener`);
+    if (number !== undefined) taken.add(number);
+    return listener;
+  });
+}
+
+function readListener(section: Section): EgressListener {
+  const port = section.section('port');
+  const bind = section.text('bind') || null;
+  if (bind !== null && addressFamily(bind) === null) {
+    section.error(
+      'bind',
+      bind.startsWith('unix://')
+        ? 'unix:// is not supported yet; refused'
+        : `${quote(bind)} is not an IP address`,
+    );
+  }
+  const hosts = readHosts(section);
+  section.choice('captureMode', ['DEFAULT', 'IPTABLES', 'NONE']); // Outrider listens on the port in any case
+  section.close();
+  return { port: port && readListenerPort(port), bind, hosts };
+}
+
+function readHosts(section: Section): readonly string[] {
+  const items = section.texts('hosts') ?? [];
+  if (!section.hasEntries('hosts'))
+    section.error('hosts', 'must name at least one host, as namespace/dnsName');
+  for (const { value, place, path } of items) {
+    const problem = hostProblem(value);
+    if (problem !== null) section.report.error(place, `${path}: ${problem}`);
+  }
+  return items.map(({ value }) => value);
+}
+
+/** `namespace/dnsName`: the namespace may be `*` or `.`, the name `*` or `*.domain`, never a short name. */
+function hostProblem(host: string): string | null {
+  const slash = host.indexOf('/');
+  if (slash < 0)
+    return `${quote(host)} must have the form namespace/dnsName, such as ./* or prod/db.example.com`;
+  const namespace = host.slice(0, slash);
+  const name = host.slice(slash + 1);
+  if (namespace.startsWith('~')) return `${quote(host)}: excluding with ~ is not supported yet; refused`;
+  if (namespace !== '*' && namespace !== '.' && !isDnsLabel(namespace))
+    return `${quote(namespace)} is not a namespace`;
+  if (name !== '*' && !name.includes('.')) return `${quote(name)} is a short name; write the full name`;
+  if (name.includes('*') && name !== '*' && !name.startsWith('*.'))
+    return `${quote(name)}: only *.DOMAIN is allowed`;
+  return wildcardNameProblem(name);
+}
