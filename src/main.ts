@@ -41,7 +41,11 @@ async function main(args: readonly string[]): Promise<number> {
       return 2;
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (command === undefined) return failed(2, `unknown ${name.startsWith('-') ? 'flag' : 'command'} ${name}; outrider --help lists them`);
+  if (command === undefined)
+    return failed(
+      2,
+      `unknown ${name.startsWith('-') ? 'flag' : 'command'} ${name}; outrider --help lists them`,
+    );
   return command(rest);
 }
 
