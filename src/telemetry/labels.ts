@@ -80,8 +80,8 @@ export function requestLabels(shared: readonly string[], record: AccessRecord): 
   return [
     ...shared,
     record.requestProtocol,
-    statusLabel(record.status),
-    record.requestProtocol !== 'grpc' || record.grpcStatus === null ? '' : String(record.grpcStatus),
+    String(record.status), // 0 = got no response, as Istio writes it
+    record.requestProtocol === 'grpc' ? grpcLabel(record.grpcStatus) : '',
     record.flag,
     securityLabel(record.conn),
   ];
@@ -101,9 +101,10 @@ function securityLabel(facts: ConnectionFacts): string {
   return facts.direction === 'outbound' ? UNKNOWN : facts.security;
 }
 
-/** Istio counts a request that got no response as code 0. */
-function statusLabel(status: number): string {
-  return String(status);
+/** A peer writes this number: only the 17 statuses of gRPC make series. */
+function grpcLabel(status: number | null): string {
+  if (status === null) return '';
+  return status >= 0 && status <= 16 ? String(status | 0) : UNKNOWN;
 }
 
 const CLUSTER_SERVICE = /^([^.]+)\.([^.]+)\.svc(?:\.|$)/;

@@ -24,6 +24,12 @@ const MAX_SERIES = 1_000;
 const MAX_COUNTERS = 1_000; // reasons and policy names come from code and files; this bounds a mistake, not a peer
 const SEPARATOR = '\u0000';
 
+interface Counter {
+  readonly family: string;
+  readonly labels: readonly string[];
+  value: number;
+}
+
 export interface RecorderOptions {
   readonly workload: WorkloadFacts;
   readonly accessLog: 'off' | 'text' | 'json';
@@ -45,7 +51,9 @@ export class Recorder {
   /** Called with the access log's fields of every finished record while it is set (the admin's tap). */
   onFinished: ((fields: AccessLogFields) => void) | null = null;
   readonly #series: SeriesTable;
-  readonly #counters = new Map<string, { family: string; labels: string[]; value: number }>();
+  readonly #counters = new Map<string, Counter>();
+  /** By family, once the counters are full. */
+  readonly #unknown = new Map<string, Counter>();
   readonly #open = { inbound: 0, outbound: 0 };
   readonly #writeLine: (line: string) => void;
   readonly #droppedLines: () => number;
@@ -143,7 +151,8 @@ export class Recorder {
 
   /** Everything counted since the start, as data that postMessage can carry. */
   snapshot(): Counts {
-    const counters: CounterCounts[] = [...this.#counters.values()].map(counter => ({ ...counter }));
+    const named = [...this.#counters.values(), ...this.#unknown.values()];
+    const counters: CounterCounts[] = named.map(counter => ({ ...counter }));
     for (const [policy, [allowed = 0, denied = 0]] of this.#decisions) {
       const family = 'outrider_policy_decisions_total';
       if (allowed > 0) counters.push({ family, labels: [policy, 'allow'], value: allowed });
@@ -190,11 +199,12 @@ export class Recorder {
   #count(family: string, labels: string[]): void {
     let key = family;
     for (const label of labels) key += SEPARATOR + label;
-    let counter = this.#counters.get(key);
+    let counter = this.#counters.get(key) ?? this.#unknown.get(family);
     if (counter === undefined) {
-      if (this.#counters.size >= MAX_COUNTERS) return;
-      counter = { family, labels, value: 0 };
-      this.#counters.set(key, counter);
+      const full = this.#counters.size >= MAX_COUNTERS;
+      counter = { family, labels: full ? labels.map(() => 'unknown') : labels, value: 0 };
+      if (full) this.#unknown.set(family, counter);
+      else this.#counters.set(key, counter);
     }
     counter.value++;
   }

@@ -80,7 +80,7 @@ export class SeriesTable {
   /** The cells that this finished request counts in. */
   request(record: AccessRecord): Float64Array {
     const connection = this.#connection(record.conn);
-    const grpc = record.grpcStatus === null ? 17 : record.grpcStatus & 31;
+    const grpc = grpcKind(record.grpcStatus);
     const kind =
       (((record.status & 1023) * 16 + FLAGS[record.flag]) * 4 + PROTOCOLS[record.requestProtocol]) * 32 +
       grpc;
@@ -156,6 +156,12 @@ export class SeriesTable {
     table.set(labels.join(SEPARATOR), { labels, cells });
     return cells;
   }
+}
+
+/** 0 to 16 as they are, none 17, what no specification knows 18. */
+function grpcKind(status: number | null): number {
+  if (status === null) return 17;
+  return status >= 0 && status <= 16 ? status | 0 : 18;
 }
 
 const NO_CELLS = new Float64Array(0);
