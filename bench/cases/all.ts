@@ -1,0 +1,22 @@
+/** Every case, in the order of the table. */
+import { BULK_CASES } from './bulk.ts';
+import type { Case } from './case.ts';
+import { FLAT_CASE } from './flat.ts';
+import { HANDSHAKES_CASE } from './handshakes.ts';
+import { HTTP_CASES } from './http.ts';
+import { IDLE_CASE } from './idle.ts';
+import { RATE_CASE } from './rate.ts';
+import { START_CASE } from './start.ts';
+
+export const CASES: readonly Case[] = [
+  ...HTTP_CASES,
+  RATE_CASE,
+  ...BULK_CASES,
+  HANDSHAKES_CASE,
+  IDLE_CASE,
+  START_CASE,
+  FLAT_CASE,
+];
+
+/** What --quick runs. */
+export const QUICK_CASES = ['h1-in', 'h1-out', 'handshakes', 'start'];

@@ -1,0 +1,87 @@
+/**
+ * HAProxy: one process, one thread. It has no sample fetch for a URI SAN: the certificate is verified, and its SHA-1
+ * fingerprint, taken once a connection, stands in for the SPIFFE ID in the allow list and in the header.
+ */
+import { spawnSync } from 'node:child_process';
+import { CLIENT_ID, SERVICE_HOST } from '../workload.ts';
+import { onPath, type Peer, type Plan, type PlanInput } from './peer.ts';
+
+/** Finds HAProxy; null when it is not installed. */
+export function findHaproxy(): Peer | null {
+  const command = onPath('haproxy');
+  if (!command) return null;
+  const text = spawnSync(command, ['-v'], { encoding: 'utf8' }).stdout;
+  const version = /version ([\d.]+)/.exec(text)?.[1] ?? '?';
+  return { name: 'haproxy', version, command, can: () => true, plan };
+}
+
+function plan(input: PlanInput): Plan {
+  const { folder, role } = input;
+  const section = role.direction === 'inbound' ? inbound(input) : outbound(input);
+  return {
+    files: { 'haproxy.cfg': `${global(input)}\n${section}` },
+    args: ['-db', '-f', `${folder}/haproxy.cfg`],
+  };
+}
+
+/** http-ignore-probes: a connection that closes without a request gets no 400, as with the other peers. */
+function global({ admin, role }: PlanInput): string {
+  return `global
+  nbthread 1
+  maxconn 8192
+  tune.ssl.cachesize 0
+  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
+  ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256
+  ssl-default-bind-curves X25519:P-256
+  ssl-default-server-options ssl-min-ver TLSv1.3
+  ssl-default-server-ciphersuites TLS_AES_128_GCM_SHA256
+
+defaults
+  mode ${role.protocol}
+${role.protocol === 'http' ? '  option http-ignore-probes\n' : ''}  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+  timeout http-request 600s
+  timeout http-keep-alive 600s
+
+frontend metrics
+  mode http
+  bind 127.0.0.1:${admin}
+  http-request use-service prometheus-exporter if { path /metrics }
+`;
+}
+
+function inbound({ listen, role, identities: { server, client } }: PlanInput): string {
+  const allowed = `{ var(sess.cert) -m str ${client.sha1.toUpperCase()} } # ${CLIENT_ID}`;
+  const rules =
+    role.protocol === 'tcp'
+      ? [`tcp-request session reject unless ${allowed}`]
+      : [
+          `http-request deny deny_status 403 unless ${allowed}`,
+          'http-request set-header x-forwarded-client-cert "Hash=%[var(sess.cert)];Subject=\\"%[ssl_c_s_dn]\\""',
+          'http-request set-header x-forwarded-proto https',
+          'http-request set-header x-request-id %[uuid()] unless { req.hdr(x-request-id) -m found }',
+        ];
+  return `frontend inbound
+  bind 127.0.0.1:${listen} backlog 4096 ssl crt ${server.combined} ca-file ${server.root} verify required
+  tcp-request session set-var(sess.cert) ssl_c_sha1,hex
+  ${rules.join('\n  ')}
+  default_backend app
+
+backend app
+  ${role.protocol === 'http' ? 'http-reuse always\n  ' : ''}server app 127.0.0.1:${role.target}
+`;
+}
+
+function outbound({ listen, role, identities: { client } }: PlanInput): string {
+  const http = role.protocol === 'http';
+  const rule = 'http-request set-header x-request-id %[uuid()] unless { req.hdr(x-request-id) -m found }\n  ';
+  const tls = `ssl crt ${client.combined} ca-file ${client.root} verify required`;
+  return `frontend outbound
+  bind 127.0.0.1:${listen} backlog 4096
+  ${http ? rule : ''}default_backend server
+
+backend server
+  ${http ? 'http-reuse always\n  ' : ''}server server 127.0.0.1:${role.target} ${tls} verifyhost ${SERVICE_HOST} sni str(${SERVICE_HOST}) no-ssl-reuse
+`;
+}
