@@ -6,7 +6,7 @@ import { type ChildProcess, fork, type SpawnOptions, spawn } from 'node:child_pr
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-const END_WAIT_MS = 5_000; // longer than any peer's shutdown, short enough to notice one that hangs
+const END_WAIT_MS = 10_000; // longer than any shutdown here, short enough to notice one that hangs
 const KEPT_OUTPUT = 8 * 1024;
 
 const running = new Set<ChildProcess>();
@@ -57,7 +57,7 @@ export function nextMessage(child: Child, timeoutMs: number): Promise<unknown> {
   });
 }
 
-/** Ends one child: SIGTERM, then SIGKILL after five seconds. Resolves when it is gone. */
+/** Ends one child: SIGTERM, then SIGKILL after ten seconds. Resolves when it is gone. */
 export async function end(child: Child): Promise<void> {
   const { process: ended } = child;
   if (ended.exitCode !== null || ended.signalCode !== null) return;

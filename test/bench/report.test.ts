@@ -2,6 +2,7 @@ import t from 'tap';
 import { growthPercent } from '../../bench/cases/flat.ts';
 import { toSvg } from '../../bench/chart.ts';
 import { parseOptions } from '../../bench/options.ts';
+import { selfTimes } from '../../bench/profile.ts';
 import { withResults } from '../../bench/readme.ts';
 import { type CaseResult, mediansOf, type Results } from '../../bench/results.ts';
 import { percentile } from '../../bench/statistics.ts';
@@ -149,4 +150,21 @@ t.test('flags name what is wrong with them', async t => {
   t.throws(() => parseOptions(['--cases', 'h3-in']), { message: /--cases: "h3-in"/ });
   t.throws(() => parseOptions(['--rounds', '0']), { message: /--rounds: "0"/ });
   t.throws(() => parseOptions(['--fast']), { message: /--fast/ });
+});
+
+t.test('a profile adds up self time by function over all threads, without idle time', async t => {
+  const frame = (functionName: string, url = '') => ({ functionName, url, lineNumber: 6 });
+  const profile = {
+    nodes: [
+      { id: 1, callFrame: frame('(idle)') },
+      { id: 2, callFrame: frame('decide', 'file:///x/decide.ts') },
+      { id: 3, callFrame: frame('') },
+    ],
+    samples: [1, 2, 3, 2],
+    timeDeltas: [900, 20, 10, 10],
+  };
+  t.equal(
+    selfTimes([profile, profile]),
+    '| self | function |\n| --- | --- |\n| 75.0 % | decide decide.ts:7 |\n| 25.0 % | (anonymous) |',
+  );
 });
