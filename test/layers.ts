@@ -8,9 +8,10 @@ const LIBRARIES = ['net', 'http', 'identity', 'policy', 'upstream', 'telemetry']
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: ['cli', 'app', 'config', 'errors'],
   cli: ['app', 'proxy', ...LIBRARIES, 'config', 'errors'],
-  app: ['worker', 'admin', 'proxy', ...LIBRARIES, 'config', 'errors'],
+  app: ['worker', 'messages', 'admin', 'proxy', ...LIBRARIES, 'config', 'errors'],
   admin: [...LIBRARIES, 'config', 'errors'],
-  worker: ['proxy', ...LIBRARIES, 'config', 'errors'],
+  worker: ['messages', 'proxy', ...LIBRARIES, 'config', 'errors'],
+  messages: ['proxy', ...LIBRARIES, 'config', 'errors'], // types only: what crosses threads is data
   proxy: [...LIBRARIES, 'config', 'errors'],
   ...Object.fromEntries(LIBRARIES.map(name => [name, ['errors']])),
   config: ['errors'],
@@ -48,7 +49,7 @@ const FOOTGUNS: readonly Ban[] = [
     reason: 'standard output belongs to the command line and the access log',
     except: /^(?:cli|telemetry)\/|^main\.ts$/,
   },
-  { pattern: /(?:[:<|&,(]|\bas)\s*any\b(?!\s*(?:\|\||&&|[?:(.]))/, reason: '`any` switches the checker off' },
+  { pattern: /(?:[:<|&,]|\bas)\s*any\b(?!\s*(?:\|\||&&|[?:(.]))/, reason: '`any` switches the checker off' },
   { pattern: /\brejectUnauthorized: true\b/, reason: 'closes without a reason that a log could name' },
 ];
 
@@ -99,6 +100,7 @@ function importFaults(path: string, { specifier, kind }: Import): string[] {
   const target = posix.join(posix.dirname(path), specifier);
   if (target.startsWith('../')) return target === '../package.json' ? [] : fault('outside src/');
   const [from, to] = [layerOf(path), layerOf(target)];
+  if (from === 'messages' && kind !== 'type') return fault('messages are plain data: types only');
   if (from === to || MAY_IMPORT[from]?.includes(to)) return [];
   if (to === 'config' && kind === 'type') return [];
   return fault(`${from} may import ${MAY_IMPORT[from]?.join(', ') || 'no layer'}`);
