@@ -149,5 +149,5 @@ function complaining(exporter: SpanExporter, url: string): SpanExporter {
 }
 
 function complain(error: unknown): void {
-  log.warn('tracing did not shut down cleanly', { reason: error });
+  log.debug('tracing did not shut down cleanly', { reason: error }); // a failed export said so already
 }
