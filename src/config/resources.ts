@@ -93,7 +93,7 @@ export interface AuthorizationPolicy extends Resource<'AuthorizationPolicy'> {
 export interface ServicePort {
   readonly number: number;
   readonly name: string;
-  /** Upper case as Istio writes it: HTTP, HTTP2, GRPC, TCP, TLS, HTTPS … */
+  /** Upper case as Istio writes it: HTTP, HTTP2, GRPC, TCP, TLS, HTTPS …; AUTO = not declared, told from the bytes. */
   readonly protocol: string;
   /** The endpoint's port when it differs from `number`. */
   readonly targetPort: number | null;
@@ -194,6 +194,7 @@ export interface MeshConfig {
   readonly enableAutoMtls: boolean;
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
   readonly minTlsVersion: 'TLSv1.2' | 'TLSv1.3';
+  /** Data-plane threads; 0 = one for each CPU. */
   readonly concurrency: number | null;
   readonly drainMs: number | null;
   readonly forwardClientCert: 'SANITIZE_SET' | 'APPEND_FORWARD';

@@ -1,0 +1,250 @@
+/** The lines of every command but `run`. */
+import { readChoice, readLabels, readName, readNonEmpty, readWhole } from './flag-values.ts';
+import { all, type Line, one, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
+
+const JSON_FLAG = { name: 'json', value: null } as const;
+
+export interface CheckSettings {
+  readonly paths: readonly string[];
+  readonly json: boolean;
+}
+
+export const CHECK_USAGE: Usage = {
+  command: 'check',
+  synopsis: 'check [--json] PATH…',
+  about:
+    'Validates manifests, mesh config and certificates: a PATH is a YAML file, a folder of them, or a folder with\n' +
+    'cert-chain.pem, key.pem and root-cert.pem. One line a fault, file:line:col severity message. Opens no socket.\n' +
+    'Exit code 1 when any fault is an error.',
+  positionals: 'PATH',
+  flags: [
+    { ...JSON_FLAG, help: 'one JSON object a fault: file, line, column, severity, kind, name, message' },
+  ],
+};
+
+/** Parses the line of `check`. */
+export function parseCheck(args: readonly string[]): Parsed<CheckSettings> {
+  return parse(CHECK_USAGE, args, line => {
+    if (line.positionals.length === 0) throw new WrongLine('name at least one PATH: a file or a folder');
+    return { paths: line.positionals, json: line.values.has('json') };
+  });
+}
+
+export interface DemoSettings {
+  /** End after the tour instead of running until Ctrl-C. */
+  readonly once: boolean;
+}
+
+export const DEMO_USAGE: Usage = {
+  command: 'demo',
+  synopsis: 'demo [--once]',
+  about:
+    'A whole small mesh on this machine: a development CA, two workloads behind their own sidecars, policies, live\n' +
+    'certificate rotation. Sends requests that are allowed and denied, says why, and runs until Ctrl-C.',
+  positionals: null,
+  flags: [{ name: 'once', value: null, help: 'end after the tour' }],
+};
+
+/** Parses the line of `demo`. */
+export function parseDemo(args: readonly string[]): Parsed<DemoSettings> {
+  return parse(DEMO_USAGE, args, line => ({ once: line.values.has('once') }));
+}
+
+/** One request described by flags; null = not given. */
+export interface ExplainedRequest {
+  readonly method: string | null;
+  readonly path: string | null;
+  readonly host: string | null;
+  /** Name as written → values in order. */
+  readonly headers: readonly { readonly name: string; readonly value: string }[];
+  readonly principal: string | null;
+  readonly sourceIp: string | null;
+  readonly port: number | null;
+  readonly protocol: 'http' | 'http2' | 'grpc' | 'tcp' | null;
+  readonly plaintext: boolean;
+}
+
+export interface ExplainSettings {
+  readonly configPaths: readonly string[];
+  readonly namespace: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  /** A file of JSON requests, `-` for standard input; null = the flags describe one. */
+  readonly requests: string | null;
+  readonly json: boolean;
+  readonly expect: 'allow' | 'deny' | null;
+  readonly request: ExplainedRequest;
+}
+
+export const EXPLAIN_USAGE: Usage = {
+  command: 'explain',
+  synopsis: 'explain --config PATH… (--requests FILE | --port N …) [--json]',
+  about:
+    'Evaluates requests with the code that enforces, and says which policy, rule and clause decided. --requests reads one\n' +
+    'JSON request a line and prints one JSON decision a line; without it, flags describe one request.',
+  positionals: null,
+  flags: [
+    { name: 'config', value: 'PATH', many: true, help: 'a YAML file or a folder of them (repeatable)' },
+    { name: 'namespace', value: 'NAME', help: 'the workload\'s; default "default"' },
+    { name: 'labels', value: 'K=V,…', help: "the workload's" },
+    { name: 'requests', value: 'FILE', help: 'one JSON request a line; - for standard input' },
+    { ...JSON_FLAG, help: 'decisions as JSON' },
+    { name: 'expect', value: 'allow|deny', help: 'exit code 1 when the decision is another' },
+    { name: 'method', value: 'NAME', help: 'default GET' },
+    { name: 'path', value: 'PATH', help: 'with the query; default /' },
+    { name: 'host', value: 'NAME', help: 'the Host header' },
+    { name: 'header', value: "'NAME: VALUE'", many: true, help: 'a header (repeatable)' },
+    { name: 'principal', value: 'SPIFFE-ID', help: "the client's, which makes it mutual TLS" },
+    { name: 'source-ip', value: 'ADDRESS', help: "the client's" },
+    { name: 'port', value: 'N', help: 'the destination port, which is needed' },
+    { name: 'protocol', value: 'http|http2|grpc|tcp', help: 'default http' },
+    { name: 'plaintext', value: null, help: 'no TLS, whatever the principal' },
+  ],
+};
+
+const DESCRIBING = [
+  'method',
+  'path',
+  'host',
+  'header',
+  'principal',
+  'source-ip',
+  'port',
+  'protocol',
+  'plaintext',
+];
+
+/** Parses the line of `explain`. */
+export function parseExplain(args: readonly string[]): Parsed<ExplainSettings> {
+  return parse(EXPLAIN_USAGE, args, line => {
+    const requests = read(line, 'requests', (name, text) =>
+      readNonEmpty(name, text, 'a file, or - for standard input'),
+    );
+    const extra = DESCRIBING.find(name => line.values.has(name));
+    if (requests !== null && extra)
+      throw new WrongLine(`--${extra} describes a request; --requests reads them; keep one`);
+    const port = read(line, 'port', (name, text) => readWhole(name, text, 1, 65_535));
+    if (requests === null && port === null) throw new WrongLine('--port is needed, or --requests FILE');
+    return {
+      configPaths: all(line, 'config').map(text => readNonEmpty('--config', text, 'a file or a folder')),
+      namespace: read(line, 'namespace', readName),
+      labels: read(line, 'labels', readLabels) ?? {},
+      requests,
+      json: line.values.has('json'),
+      expect: read(line, 'expect', (name, text) => readChoice(name, text, ['allow', 'deny'])),
+      request: readRequest(line, port),
+    };
+  });
+}
+
+function readRequest(line: Line, port: number | null): ExplainedRequest {
+  return {
+    method: one(line, 'method'),
+    path: one(line, 'path'),
+    host: one(line, 'host'),
+    headers: all(line, 'header').map(readHeader),
+    principal: one(line, 'principal'),
+    sourceIp: one(line, 'source-ip'),
+    port,
+    protocol: read(line, 'protocol', (name, text) =>
+      readChoice(name, text, ['http', 'http2', 'grpc', 'tcp']),
+    ),
+    plaintext: line.values.has('plaintext'),
+  };
+}
+
+function readHeader(text: string): { name: string; value: string } {
+  const [, name, value] = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
+  if (name !== undefined && value !== undefined) return { name, value };
+  throw new WrongLine(`--header must be 'NAME: VALUE', not ${JSON.stringify(text)}`);
+}
+
+export type CertsSettings =
+  | { readonly action: 'init'; readonly dir: string; readonly trustDomain: string; readonly days: number }
+  | {
+      readonly action: 'issue';
+      /** The folder of the development CA. */
+      readonly ca: string;
+      /** Where the three files go. */
+      readonly dir: string;
+      readonly namespace: string;
+      readonly serviceAccount: string;
+      readonly hours: number;
+    }
+  | { readonly action: 'show'; readonly dir: string; readonly json: boolean };
+
+const CA_DIR = './certs/ca';
+const CERTS_DIR = './certs';
+
+export const CERTS_USAGE: Usage = {
+  command: 'certs',
+  synopsis: 'certs init|issue|show [DIR] [flags]',
+  about:
+    'certs init [DIR]   makes a development CA in DIR (default ./certs/ca)\n' +
+    'certs issue [DIR]  makes cert-chain.pem, key.pem and root-cert.pem in DIR (default ./certs), signed by that CA\n' +
+    'certs show [DIR]   says what is in a certificate folder (default ./certs), and whether Outrider would take it',
+  positionals: 'init|issue|show [DIR]',
+  flags: [
+    { name: 'trust-domain', value: 'NAME', help: 'init: default cluster.local' },
+    { name: 'days', value: 'N', help: "init: the CA's life; default 3650" },
+    { name: 'ca', value: 'DIR', help: 'issue: the folder that init made; default ./certs/ca' },
+    { name: 'namespace', value: 'NAME', help: 'issue: default "default"' },
+    { name: 'service-account', value: 'NAME', help: 'issue: default "default"' },
+    { name: 'hours', value: 'N', help: "issue: the certificate's life; default 24" },
+    { ...JSON_FLAG, help: 'show: as JSON' },
+  ],
+};
+
+const CERTS_FLAGS: Readonly<Record<CertsSettings['action'], readonly string[]>> = {
+  init: ['trust-domain', 'days'],
+  issue: ['ca', 'namespace', 'service-account', 'hours'],
+  show: ['json'],
+};
+
+/** Parses the line of `certs`. */
+export function parseCerts(args: readonly string[]): Parsed<CertsSettings> {
+  return parse(CERTS_USAGE, args, line => {
+    const [first, given, extra] = line.positionals;
+    if (first === undefined) throw new WrongLine('say which: init, issue or show');
+    if (extra !== undefined) throw new WrongLine(`unexpected ${JSON.stringify(extra)}`);
+    const action = readChoice('the word after certs', first, ['init', 'issue', 'show']);
+    const foreign = [...line.values.keys()].find(name => !CERTS_FLAGS[action].includes(name));
+    if (foreign) throw new WrongLine(`--${foreign} has no meaning for certs ${action}`);
+    const dir = given ?? (action === 'init' ? CA_DIR : CERTS_DIR);
+    if (action === 'show') return { action, dir, json: line.values.has('json') };
+    if (action === 'init') {
+      const trustDomain = one(line, 'trust-domain') ?? 'cluster.local';
+      const days = read(line, 'days', (name, text) => readWhole(name, text, 1, 36_500)) ?? 3_650;
+      return { action, dir, trustDomain, days };
+    }
+    return {
+      action,
+      dir,
+      ca: one(line, 'ca') ?? CA_DIR,
+      namespace: read(line, 'namespace', readName) ?? 'default',
+      serviceAccount: read(line, 'service-account', readName) ?? 'default',
+      hours: read(line, 'hours', (name, text) => readWhole(name, text, 1, 876_000)) ?? 24,
+    };
+  });
+}
+
+export const INJECT_USAGE: Usage = {
+  command: 'inject',
+  synopsis: 'inject -f FILE',
+  about: 'Pod specs in, pod specs with the sidecar out, on standard output.',
+  positionals: null,
+  flags: [{ name: 'file', short: 'f', value: 'FILE', help: 'the pod specs; - for standard input' }],
+};
+
+/** Parses the line of `inject`. */
+export function parseInject(args: readonly string[]): Parsed<{ readonly file: string }> {
+  return parse(INJECT_USAGE, args, line => {
+    const file = one(line, 'file');
+    if (!file) throw new WrongLine('-f FILE is needed; - for standard input');
+    return { file };
+  });
+}
+
+function read<T>(line: Line, flag: string, as: (name: string, text: string) => T): T | null {
+  const text = one(line, flag);
+  return text === null ? null : as(`--${flag}`, text);
+}

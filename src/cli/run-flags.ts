@@ -1,0 +1,184 @@
+import { type Environment, flagVariable, variableName } from '../config/environment.ts';
+import { CERTS_DIRS, findCertsDir, readPodLabels } from '../config/pod-files.ts';
+import { DEFAULT_LIMITS, DEFAULT_LISTENERS, type Limits, type RunSettings } from '../config/settings.ts';
+import {
+  readChoice,
+  readHostPort,
+  readLabels,
+  readName,
+  readNonEmpty,
+  readProtocol,
+  readWhole,
+} from './flag-values.ts';
+import { type Line, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
+
+type Listener = keyof typeof DEFAULT_LISTENERS;
+
+const MAX_DRAIN_SECONDS = 86_400; // a day
+const MAX_TIMEOUT_MS = 86_400_000;
+const MAX_WORKERS = 256;
+const MAX_CONNECTIONS = 1_000_000;
+
+/** The limits that have a flag: setting, flag, least value, what it says. */
+const LIMIT_FLAGS = [
+  ['connectionLimit', 'max-connections', 1, 'open connections of a worker; more are closed at once'],
+  ['headerTimeoutMs', 'header-timeout-ms', 1, 'how long a header section may take'],
+  ['handshakeTimeoutMs', 'handshake-timeout-ms', 1, 'how long a TLS handshake may take'],
+  ['idleTimeoutMs', 'idle-timeout-ms', 0, 'how long a connection may be idle; 0 = for ever'],
+  ['responseTimeoutMs', 'response-timeout-ms', 0, 'how long a response may let wait; 0 = for ever'],
+  ['detectTimeoutMs', 'detect-timeout-ms', 1, 'how long to wait for the first bytes that tell the protocol'],
+] as const satisfies readonly (readonly [keyof Limits, string, number, string])[];
+
+export const RUN_USAGE: Usage = {
+  command: 'run',
+  synopsis: 'run [flags] [-- CMD ARG…]',
+  about:
+    'Runs the sidecar. With -- CMD, starts the app once the sidecar is ready, forwards signals to it and exits with its\n' +
+    'code. Each flag has an environment variable (--drain-seconds: OUTRIDER_DRAIN_SECONDS; commas between several values);\n' +
+    'a flag wins over the environment, the environment over the mesh config.',
+  positionals: null,
+  takesCommand: true,
+  flags: [
+    {
+      name: 'config',
+      value: 'PATH',
+      many: true,
+      help: 'a YAML file or a folder of them: Istio resources and one mesh config; watched (repeatable)',
+    },
+    {
+      name: 'certs',
+      value: 'DIR',
+      help: `cert-chain.pem, key.pem, root-cert.pem (and crl.pem); watched; default the first of\n${CERTS_DIRS.join(', ')} that holds them`,
+    },
+    {
+      name: 'workload-api',
+      value: 'ADDRESS',
+      help: 'identity from a SPIFFE Workload API socket: not supported yet',
+    },
+    { name: 'app', value: '[HOST:]PORT', help: 'where inbound traffic that was not redirected goes' },
+    listener('inbound', 'inbound listener'),
+    listener('outbound', 'outbound listener'),
+    listener('admin', 'admin and console'),
+    listener('health', '/healthz/ready and /healthz/live'),
+    listener('telemetry', '/stats/prometheus'),
+    { name: 'workers', value: 'N', help: 'data-plane threads; default the CPU limit rounded up, at most 4' },
+    { name: 'namespace', value: 'NAME', help: "for policy selection; default from the workload's SPIFFE ID" },
+    { name: 'service-account', value: 'NAME', help: "default from the workload's SPIFFE ID" },
+    {
+      name: 'labels',
+      value: 'K=V,…',
+      help: 'for selectors; default /etc/istio/pod/labels or /etc/podinfo/labels',
+    },
+    {
+      name: 'protocol',
+      value: 'PORT=http|http2|tcp|auto',
+      many: true,
+      help: "the app's protocol on a workload port; default auto (repeatable)",
+    },
+    {
+      name: 'access-log',
+      value: 'off|text|json',
+      help: "default the mesh config's, else json on standard output",
+    },
+    { name: 'drain-seconds', value: 'N', help: 'how long SIGTERM waits for requests in flight; default 5' },
+    {
+      name: 'admin-host',
+      value: 'NAME',
+      many: true,
+      help: 'a Host that admin answers besides loopback (repeatable)',
+    },
+    { name: 'log-level', value: 'debug|info|warn|error', help: 'default info' },
+    ...LIMIT_FLAGS.map(([setting, name, , help]) => ({
+      name,
+      value: 'N',
+      help: `${help}; default ${DEFAULT_LIMITS[setting]}`,
+    })),
+  ],
+};
+
+/** Parses the line of `run` with the environment behind it; looks for certificates and labels where none are named. */
+export function parseRun(args: readonly string[], environment: Environment): Parsed<RunSettings> {
+  return parse(RUN_USAGE, args, line => build(new Source(line, environment)));
+}
+
+function listener(name: Listener, help: string): Usage['flags'][number] {
+  const { host, port } = DEFAULT_LISTENERS[name];
+  return { name, value: '[HOST:]PORT', help: `${help}; default ${host}:${port}` };
+}
+
+/** Flags first, then the environment: each value with the name that a message must give. */
+class Source {
+  readonly line: Line;
+  readonly environment: Environment;
+
+  constructor(line: Line, environment: Environment) {
+    this.line = line;
+    this.environment = environment;
+  }
+
+  /** What `read` makes of the value; null when neither says anything. */
+  read<T>(flag: string, read: (name: string, text: string) => T): T | null {
+    const [given] = this.line.values.get(flag) ?? [];
+    if (given !== undefined) return read(`--${flag}`, given);
+    const text = flagVariable(this.environment, flag);
+    return text === null ? null : read(variableName(flag), text);
+  }
+
+  /** Every value of a repeatable flag; commas stand between those of the environment. */
+  readAll<T>(flag: string, read: (name: string, text: string) => T): readonly T[] {
+    const given = this.line.values.get(flag);
+    if (given) return given.map(text => read(`--${flag}`, text));
+    const text = flagVariable(this.environment, flag);
+    return text === null ? [] : text.split(',').map(part => read(variableName(flag), part));
+  }
+}
+
+function build(source: Source): RunSettings {
+  refuseWorkloadApi(source);
+  const at = (name: Listener): RunSettings['inbound'] =>
+    source.read(name, (flag, text) => readHostPort(flag, text, DEFAULT_LISTENERS[name].host)) ??
+    DEFAULT_LISTENERS[name];
+  return {
+    configPaths: source.readAll('config', (name, text) => readNonEmpty(name, text, 'a file or a folder')),
+    certsDir: source.read('certs', (name, text) => readNonEmpty(name, text, 'a folder')) ?? findCertsDir(),
+    workloadApi: null,
+    app: source.read('app', (name, text) => readHostPort(name, text, '127.0.0.1', false)),
+    inbound: at('inbound'),
+    outbound: at('outbound'),
+    admin: at('admin'),
+    health: at('health'),
+    telemetry: at('telemetry'),
+    workers: source.read('workers', (name, text) => readWhole(name, text, 1, MAX_WORKERS)),
+    namespace: source.read('namespace', readName),
+    serviceAccount: source.read('service-account', readName),
+    labels: source.read('labels', readLabels) ?? readPodLabels(),
+    protocols: source.readAll('protocol', readProtocol),
+    accessLog: source.read('access-log', (name, text) => readChoice(name, text, ['off', 'text', 'json'])),
+    drainSeconds: source.read('drain-seconds', (name, text) => readWhole(name, text, 0, MAX_DRAIN_SECONDS)),
+    adminHosts: source.readAll('admin-host', (name, text) => readNonEmpty(name, text, 'a host name')),
+    logLevel:
+      source.read('log-level', (name, text) => readChoice(name, text, ['debug', 'info', 'warn', 'error'])) ??
+      'info',
+    command: source.line.command,
+    ...readLimits(source),
+  };
+}
+
+function readLimits(source: Source): Limits {
+  const limits: { -readonly [K in keyof Limits]: number } = { ...DEFAULT_LIMITS };
+  for (const [setting, flag, min] of LIMIT_FLAGS) {
+    const max = setting === 'connectionLimit' ? MAX_CONNECTIONS : MAX_TIMEOUT_MS;
+    limits[setting] = source.read(flag, (name, text) => readWhole(name, text, min, max)) ?? limits[setting];
+  }
+  return limits;
+}
+
+/** The flag, or SPIFFE's own variable where no folder is named, asks for what Outrider cannot do yet. */
+function refuseWorkloadApi(source: Source): void {
+  const refuse = (name: string): never => {
+    throw new WrongLine(`${name}: the SPIFFE Workload API is not supported yet; name a folder with --certs`);
+  };
+  source.read('workload-api', refuse);
+  const named = source.read('certs', () => true);
+  if (!named && source.environment.SPIFFE_ENDPOINT_SOCKET) refuse('SPIFFE_ENDPOINT_SOCKET');
+}

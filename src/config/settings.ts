@@ -1,0 +1,68 @@
+import type { PortProtocol } from './resources.ts';
+
+/** Where to listen or connect; `port` 0 takes a free port, `host` is an address or a name without brackets. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/**
+ * What the command line and the environment say to `run`: plain data that crosses threads. `null` = they say nothing,
+ * and the mesh config, the identity or the machine decides.
+ */
+export interface RunSettings extends Limits {
+  readonly configPaths: readonly string[];
+  /** The folder with cert-chain.pem, key.pem and root-cert.pem; null when none was given or found. */
+  readonly certsDir: string | null;
+  /** Not supported yet: always null. */
+  readonly workloadApi: string | null;
+  readonly app: HostPort | null;
+  readonly inbound: HostPort;
+  readonly outbound: HostPort;
+  readonly admin: HostPort;
+  readonly health: HostPort;
+  readonly telemetry: HostPort;
+  readonly workers: number | null;
+  readonly namespace: string | null;
+  readonly serviceAccount: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly protocols: readonly { readonly port: number; readonly protocol: PortProtocol }[];
+  readonly accessLog: 'off' | 'text' | 'json' | null;
+  readonly drainSeconds: number | null;
+  /** Host names that admin answers besides loopback ones. */
+  readonly adminHosts: readonly string[];
+  readonly logLevel: LogLevel;
+  /** `-- CMD ARG…`; null without. */
+  readonly command: readonly string[] | null;
+}
+
+/** Limits that protect; times in milliseconds, 0 = off where the flag says so. */
+export interface Limits {
+  /** Open connections of one worker; more are closed at once. */
+  readonly connectionLimit: number;
+  readonly headerTimeoutMs: number;
+  readonly handshakeTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly responseTimeoutMs: number;
+  readonly detectTimeoutMs: number;
+}
+
+export const DEFAULT_LIMITS: Limits = Object.freeze({
+  connectionLimit: 10_000, // at some 60 KB an idle mutual-TLS connection: 600 MB
+  headerTimeoutMs: 10_000, // a header section comes in one round trip; slower is an attack
+  handshakeTimeoutMs: 5_000, // slower than any peer, faster than a probe
+  idleTimeoutMs: 3_600_000, // Istio's default
+  responseTimeoutMs: 0, // Istio's default: none
+  detectTimeoutMs: 5_000, // how long a client may stay silent before the port's protocol is decided without it
+});
+
+/** The listeners when neither flag nor environment says otherwise: Istio's ports. */
+export const DEFAULT_LISTENERS = Object.freeze({
+  inbound: Object.freeze({ host: '0.0.0.0', port: 15_006 }),
+  outbound: Object.freeze({ host: '127.0.0.1', port: 15_001 }),
+  admin: Object.freeze({ host: '127.0.0.1', port: 15_000 }),
+  health: Object.freeze({ host: '0.0.0.0', port: 15_021 }),
+  telemetry: Object.freeze({ host: '0.0.0.0', port: 15_020 }),
+});
