@@ -1,6 +1,8 @@
 /** argv → command. The only place that ends the process; each command is read from disk when it is asked for. */
 
+import type { Parsed } from './cli/flags.ts';
 import { nodeIsSupported, versionLine } from './cli/version.ts';
+import { readEnvironment } from './config/environment.ts';
 
 type Command = (args: readonly string[]) => Promise<number>;
 
@@ -19,7 +21,10 @@ const USAGE = `usage: outrider COMMAND [flags]
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   inject: async () => failed(1, 'inject is not supported yet'),
-  healthcheck: async args => (await import('./cli/healthcheck.ts')).runHealthcheck(args),
+  healthcheck: async args => {
+    const { parseHealthcheck, runHealthcheck } = await import('./cli/healthcheck.ts');
+    return carryOut(parseHealthcheck(args, readEnvironment()), runHealthcheck);
+  },
 };
 
 async function main(args: readonly string[]): Promise<number> {
@@ -47,6 +52,14 @@ async function main(args: readonly string[]): Promise<number> {
       `unknown ${name.startsWith('-') ? 'flag' : 'command'} ${name}; outrider --help lists them`,
     );
   return command(rest);
+}
+
+/** Runs a command whose line is right; otherwise prints its help, or what is wrong. */
+async function carryOut<T>(parsed: Parsed<T>, run: (value: T) => Promise<number>): Promise<number> {
+  if (parsed.ok) return run(parsed.value);
+  if (parsed.exitCode !== 0) return failed(parsed.exitCode, parsed.message);
+  process.stdout.write(parsed.message);
+  return 0;
 }
 
 /** One line on standard error, and the exit code to end with. */

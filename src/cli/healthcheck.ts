@@ -1,45 +1,46 @@
 /** `outrider healthcheck`: is the sidecar on this machine ready? For a container's HEALTHCHECK, which has no shell. */
 
 import { get } from 'node:http';
+import { type Environment, flagVariable, variableName } from '../config/environment.ts';
+import { DEFAULT_LISTENERS } from '../config/settings.ts';
+import { readHostPort, readWhole } from './flag-values.ts';
+import { one, type Parsed, parse, type Usage } from './flags.ts';
 
-const HEALTH_PORT = 15_021; // the default of run --health
 const DEADLINE_MS = 2_000; // under the 3 s after which the image's HEALTHCHECK kills the probe
 const MAX_TEXT = 1_024; // characters kept of the answer; only its first line is shown
 
-const USAGE = `usage: outrider healthcheck [--port PORT]
+const USAGE: Usage = {
+  command: 'healthcheck',
+  synopsis: 'healthcheck [--port PORT]',
+  about: `Asks the sidecar on this machine whether it is ready: exit code 0 when it is, 1 when it is not or does not
+answer within ${DEADLINE_MS / 1_000} seconds.`,
+  positionals: null,
+  flags: [
+    {
+      name: 'port',
+      value: 'PORT',
+      help: `the health port on 127.0.0.1; default that of OUTRIDER_HEALTH, else ${DEFAULT_LISTENERS.health.port}`,
+    },
+  ],
+};
 
-  --port PORT   the sidecar's health port on 127.0.0.1 (default 15021)
+/** Parses the line; the port is the one that `run` has in the same environment unless the line says otherwise. */
+export function parseHealthcheck(args: readonly string[], environment: Environment): Parsed<number> {
+  return parse(USAGE, args, line => {
+    const text = one(line, 'port');
+    if (text !== null) return readWhole('--port', text, 1, 65_535);
+    const health = flagVariable(environment, 'health');
+    return health === null
+      ? DEFAULT_LISTENERS.health.port
+      : readHostPort(variableName('health'), health, '', false).port;
+  });
+}
 
-Exit code 0 when it answers that it is ready, 1 when it is not or does not answer within 2 seconds.
-`;
-
-/** The command: one line on standard output when ready, on standard error when not or when the flags are wrong. */
-export async function runHealthcheck(args: readonly string[]): Promise<number> {
-  if (args.includes('--help') || args.includes('-h')) {
-    process.stdout.write(USAGE);
-    return 0;
-  }
-  const port = portOf(args);
-  if (typeof port === 'string') {
-    process.stderr.write(`outrider: healthcheck: ${port}\n`);
-    return 2;
-  }
+/** The command: one line on standard output when ready, on standard error when not. */
+export async function runHealthcheck(port: number): Promise<0 | 1> {
   const { code, line } = await healthcheck(port);
   (code === 0 ? process.stdout : process.stderr).write(`${line}\n`);
   return code;
-}
-
-/** The port to ask, or what is wrong with the flags. */
-function portOf(args: readonly string[]): number | string {
-  const [flag, value, ...more] = args.flatMap(arg =>
-    /^--port=/.test(arg) ? ['--port', arg.slice(7)] : [arg],
-  );
-  if (flag === undefined) return HEALTH_PORT;
-  if (flag !== '--port') return `unknown flag ${flag}; it takes --port`;
-  if (value === undefined) return '--port needs a port number';
-  if (more.length > 0) return `unexpected ${more[0]}`;
-  const port = /^\d{1,5}$/.test(value) ? Number(value) : 0;
-  return port >= 1 && port <= 65_535 ? port : `--port must be a port number, 1 to 65535, not '${value}'`;
 }
 
 /**

@@ -70,3 +70,20 @@ t.test('a wrong flag is exit code 2 and one line', async t => {
     t.match(stderr, /^outrider: healthcheck: [^\n]+\n$/);
   }
 });
+
+t.test('it asks on the port that the environment gives the sidecar', async t => {
+  const port = await healthPort(t, (_, response) => response.end('LIVE'));
+  const env = { ...process.env, OUTRIDER_HEALTH: `0.0.0.0:${port}` };
+  t.equal((await run(process.execPath, [MAIN, 'healthcheck'], { env })).code, 0);
+  t.equal(
+    (await run(process.execPath, [MAIN, 'healthcheck', '--port', '1'], { env })).code,
+    1,
+    'a flag wins',
+  );
+});
+
+t.test('--help says what it does', async t => {
+  const { code, stdout } = await probe('--help');
+  t.equal(code, 0);
+  t.match(stdout, /^usage: outrider healthcheck \[--port PORT\]\n/);
+});
