@@ -83,7 +83,7 @@ export class Listener {
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       ...answer.headers,
-      ...(request.complete && this.#server.listening ? {} : { connection: 'close' }),
+      ...(this.#server.listening ? {} : { connection: 'close' }),
     });
     response.end(answer.body);
   }
@@ -100,12 +100,13 @@ export class Listener {
     }
     if (route.method === 'POST' && !isFromLoopback(request)) return plain(403, 'from loopback only\n');
     if (route.method === 'POST' && isCrossSite(request)) return plain(403, 'not from another site\n');
+    const read = route.method === 'POST' ? await bodyOf(request) : { body: '' };
+    if (read === 'too large') return { ...plain(413, 'body too large\n'), headers: { connection: 'close' } };
+    if (read === 'cut off') return plain(400, 'body cut off\n');
     try {
-      const body = route.method === 'POST' ? await bodyOf(request) : '';
-      if (body === null) return plain(413, 'body too large\n');
-      return await route.handle({ query: new URLSearchParams(query), body });
+      return await route.handle({ query: new URLSearchParams(query), body: read.body });
     } catch (error) {
-      if (request.complete) onError(error, path); // else the client went away in its body
+      onError(error, path);
       return plain(500, 'internal error\n');
     }
   }
@@ -124,14 +125,19 @@ function split(target: string): [string, string] {
   return at === -1 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];
 }
 
-/** The whole body as UTF-8; null = larger than a body may be, the rest is left unread. */
-async function bodyOf(request: IncomingMessage): Promise<string | null> {
+/** The whole body as UTF-8; what is too large is left unread. */
+async function bodyOf(request: IncomingMessage): Promise<{ body: string } | 'too large' | 'cut off'> {
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) return 'too large';
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    size += (chunk as Buffer).length;
-    if (size > MAX_BODY_BYTES) return null;
-    chunks.push(chunk as Buffer);
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      size += (chunk as Buffer).length;
+      if (size > MAX_BODY_BYTES) return 'too large';
+      chunks.push(chunk as Buffer);
+    }
+  } catch {
+    return 'cut off'; // the client went away
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return { body: Buffer.concat(chunks).toString('utf8') };
 }
