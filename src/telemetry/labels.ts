@@ -43,37 +43,68 @@ export const TCP_LABELS: readonly string[] = [
 
 const UNKNOWN = 'unknown';
 
+/** One end of a connection, as far as it is known. */
+interface Side {
+  readonly workload: string | null;
+  readonly namespace: string | null;
+  readonly principal: string | null;
+  readonly app: string | null;
+  readonly version: string | null;
+  readonly cluster: string | null;
+  readonly service: string | null;
+  readonly revision: string;
+}
+
 /** The part of the labels that every record of a connection shares; an absent value is `unknown`, as in Istio. */
-export function connectionLabels(facts: ConnectionFacts, own: WorkloadFacts): string[] {
+export function connectionLabels(facts: ConnectionFacts, workload: WorkloadFacts): string[] {
   const inbound = facts.direction === 'inbound';
-  const service = inbound ? own.service : facts.destinationService;
-  const peerNamespace = inbound ? facts.sourceNamespace : facts.destinationNamespace;
-  const name = service === null ? null : serviceName(service);
-  const ownSide = [own.name, own.canonicalService, own.canonicalRevision];
-  const [sourceWorkload, sourceService, sourceRevision] = inbound ? [] : ownSide;
-  const [destinationWorkload, destinationService, destinationRevision] = inbound ? ownSide : [];
-  return [
+  const host = inbound ? workload.service : facts.destinationService;
+  const hostName = host === null ? null : serviceName(host);
+  const hostNamespace = inbound ? workload.namespace : serviceNamespace(host);
+  const own: Side = {
+    workload: workload.name,
+    namespace: workload.namespace,
+    principal: inbound ? facts.destinationPrincipal : facts.sourcePrincipal,
+    app: workload.app,
+    version: workload.version,
+    cluster: workload.cluster,
+    service: workload.canonicalService,
+    revision: workload.canonicalRevision,
+  };
+  const peer: Side = {
+    workload: null,
+    namespace: inbound ? facts.sourceNamespace : facts.destinationNamespace,
+    principal: inbound ? facts.sourcePrincipal : facts.destinationPrincipal,
+    app: null,
+    version: null,
+    cluster: null,
+    service: inbound ? null : hostName,
+    revision: 'latest',
+  };
+  const [source, destination] = inbound ? [peer, own] : [own, peer];
+  const values = [
     inbound ? 'destination' : 'source',
-    sourceWorkload ?? UNKNOWN,
-    sourceService ?? UNKNOWN,
-    sourceRevision ?? (inbound ? 'latest' : UNKNOWN),
-    (inbound ? peerNamespace : own.namespace) ?? UNKNOWN,
-    facts.sourcePrincipal ?? UNKNOWN,
-    (inbound ? null : own.app) ?? UNKNOWN,
-    (inbound ? null : own.version) ?? UNKNOWN,
-    (inbound ? null : own.cluster) ?? UNKNOWN,
-    destinationWorkload ?? UNKNOWN,
-    (inbound ? own.namespace : peerNamespace) ?? UNKNOWN,
-    facts.destinationPrincipal ?? UNKNOWN,
-    (inbound ? own.app : null) ?? UNKNOWN,
-    (inbound ? own.version : null) ?? UNKNOWN,
-    service ?? UNKNOWN,
-    destinationService ?? name ?? UNKNOWN,
-    destinationRevision ?? (inbound ? UNKNOWN : 'latest'),
-    name ?? UNKNOWN,
-    (inbound ? own.namespace : serviceNamespace(service)) ?? UNKNOWN,
-    (inbound ? own.cluster : null) ?? UNKNOWN,
+    source.workload,
+    source.service,
+    source.revision,
+    source.namespace,
+    source.principal,
+    source.app,
+    source.version,
+    source.cluster,
+    destination.workload,
+    destination.namespace,
+    destination.principal,
+    destination.app,
+    destination.version,
+    host,
+    destination.service,
+    destination.revision,
+    hostName,
+    hostNamespace,
+    destination.cluster,
   ];
+  return values.map(value => value ?? UNKNOWN);
 }
 
 export function requestLabels(shared: readonly string[], record: AccessRecord): string[] {
