@@ -1,0 +1,101 @@
+/**
+ * Mutual TLS on accepted connections: one `tls.Server` a generation of key material, which never listens and is fed
+ * with sockets, because only `tls.Server` verifies a client's chain.
+ */
+import type { Socket } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import type { Terminator, TerminatorOptions, TlsMaterial } from './tls.ts';
+import { contextOptions, factsOf, judged } from './tls-context.ts';
+import { tlsFailure } from './tls-errors.ts';
+
+// tls.Server's own timeout starts anew with every byte, so it is switched off and ours counts from accept.
+const NEVER_MS = 2 ** 31 - 1;
+
+export class ServerTerminator<P> implements Terminator {
+  readonly #options: TerminatorOptions<P>;
+  /** Handshakes under way, with their deadlines. */
+  readonly #pending = new Map<Socket, NodeJS.Timeout>();
+  #server: Server | null;
+
+  constructor(options: TerminatorOptions<P>) {
+    this.#options = options;
+    this.#server = this.#serverOf(options.material);
+  }
+
+  accept(raw: Socket): void {
+    if (raw.destroyed || this.#server === null) {
+      raw.destroy();
+      return;
+    }
+    raw.setNoDelay(true);
+    void raw.remoteAddress; // kept by the socket, so that a refusal after it closed still names its client
+    this.#pending.set(raw, setTimeout(this.#expire, this.#options.handshakeTimeoutMs, raw));
+    this.#server.emit('connection', raw);
+  }
+
+  replace(material: TlsMaterial): void {
+    this.#server = this.#serverOf(material);
+  }
+
+  close(): void {
+    this.#server = null;
+    for (const raw of [...this.#pending.keys()]) {
+      this.#settle(raw);
+      raw.destroy();
+    }
+  }
+
+  #serverOf(material: TlsMaterial): Server {
+    const { minVersion, alpn } = this.#options;
+    const server = createServer({
+      ...contextOptions(material, minVersion),
+      requestCert: true,
+      rejectUnauthorized: false, // Node would close without a reason; #onSecure checks and says why
+      handshakeTimeout: NEVER_MS,
+      ...(alpn ? { ALPNCallback: (hello: { protocols: string[] }) => agreed(alpn, hello.protocols) } : {}),
+    });
+    server.on('secureConnection', socket => this.#onSecure(socket));
+    server.on('tlsClientError', (error, socket) => this.#refuse(rawOf(socket), tlsFailure(error)));
+    return server;
+  }
+
+  /** Judged before this returns: later, two session tickets would be on their way. */
+  #onSecure(socket: TLSSocket): void {
+    const raw = rawOf(socket);
+    if (!this.#settle(raw)) {
+      socket.destroy();
+      return;
+    }
+    const facts = factsOf(socket);
+    const verdict = judged(this.#options.judge, facts);
+    if (verdict.ok) this.#options.onSecure(socket, verdict.value, { ...facts, der: null }, raw);
+    else this.#close(raw, verdict.reason);
+  }
+
+  #expire = (raw: Socket): void => this.#refuse(raw, 'handshake_timeout');
+
+  #refuse(raw: Socket, reason: string): void {
+    if (this.#settle(raw)) this.#close(raw, reason);
+  }
+
+  #close(raw: Socket, reason: string): void {
+    this.#options.onRefused(reason, raw);
+    raw.destroy(); // tls.Server leaves it open after its own errors; the TLS socket goes with it
+  }
+
+  /** True the first time only: a handshake ends once, whatever events still come. */
+  #settle(raw: Socket): boolean {
+    clearTimeout(this.#pending.get(raw));
+    return this.#pending.delete(raw);
+  }
+}
+
+/** Without an overlap the client's first is agreed to: Node can only agree or abort, and Envoy does not abort. */
+function agreed(ours: readonly string[], offered: readonly string[]): string | undefined {
+  return ours.find(protocol => offered.includes(protocol)) ?? offered[0];
+}
+
+/** The accepted socket under a TLS socket; tls.Server makes the latter itself and tells of no other link. */
+function rawOf(socket: TLSSocket): Socket {
+  return (socket as TLSSocket & { readonly _parent: Socket })._parent;
+}

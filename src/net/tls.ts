@@ -1,0 +1,133 @@
+/**
+ * Mutual TLS, both ways. Whoever answers is judged in the tick of the handshake, on every connection: resumption and
+ * renegotiation are off, because Node shows a resumed peer as authorized whatever became of its CA since.
+ */
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { ContextOriginator } from './tls-originate.ts';
+import { ServerTerminator } from './tls-terminate.ts';
+
+/** One generation of key material: plain data, as the identity store hands it out. */
+export interface TlsMaterial {
+  /** Leaf first. */
+  readonly certChainPem: string;
+  readonly keyPem: string;
+  /** Trusted roots. */
+  readonly rootPem: string;
+  readonly crlPem: string | null;
+  /** Names the generation in logs. */
+  readonly epoch: string;
+}
+
+export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
+
+/** What a finished handshake says of the peer. */
+export interface HandshakeFacts {
+  /** The peer's leaf certificate; null when it sent none, and after the judgement (it is let go then). */
+  readonly der: Buffer | null;
+  /** OpenSSL's verdict on the chain in Node's words; null when it leads to the roots. */
+  readonly authorizationError: string | null;
+  /** `TLSv1.3` */
+  readonly tlsVersion: string;
+  /** OpenSSL's name, `TLS_AES_128_GCM_SHA256`. */
+  readonly cipher: string;
+  /** Lower case, as host names compare. */
+  readonly sni: string | null;
+  readonly alpn: string | null;
+}
+
+export type Judgement<P> =
+  | { readonly ok: true; readonly value: P }
+  | { readonly ok: false; readonly reason: string };
+
+/** Judges a peer before one byte of it is used, or one byte sent to it. Must not wait. */
+export type Judge<P> = (facts: HandshakeFacts) => Judgement<P>;
+
+export interface TerminatorOptions<P> {
+  readonly material: TlsMaterial;
+  readonly minVersion: TlsVersion;
+  /** From accept to the end of the handshake, in ms, however slowly the client sends. */
+  readonly handshakeTimeoutMs: number;
+  /** Protocols to agree on, best first; without it none is negotiated, as with Envoy when nothing overlaps. */
+  readonly alpn?: readonly string[];
+  readonly judge: Judge<P>;
+  /** The peer is who `value` says; runs in the handshake's tick. The callee owns both sockets from here. */
+  onSecure(socket: TLSSocket, value: P, facts: HandshakeFacts, raw: Socket): void;
+  /** The connection is refused; `raw` still says where it came from, and is destroyed after this. */
+  onRefused(reason: string, raw: Socket): void;
+}
+
+/** Terminates TLS on sockets that others accepted. */
+export interface Terminator {
+  /** Takes over one accepted socket (`allowHalfOpen` is kept). Bytes that were read too early: `unshift` them before. */
+  accept(raw: Socket): void;
+  /**
+   * Handshakes that begin from now on use `material`; those under way finish on what they began with.
+   *
+   * @throws Error of node:tls when OpenSSL does not take the material; the old one stays in force
+   */
+  replace(material: TlsMaterial): void;
+  /** Destroys the handshakes under way; accepts no more. */
+  close(): void;
+}
+
+/**
+ * ISTIO_MUTUAL and MUTUAL present the originator's certificate and trust its roots; SIMPLE presents none and trusts
+ * `roots`. Who is believed is the judge's affair in every mode.
+ */
+export type OriginateMode = 'ISTIO_MUTUAL' | 'MUTUAL' | 'SIMPLE';
+
+export interface OriginateOptions<P> {
+  /** An IP address or a DNS name. */
+  readonly host: string;
+  readonly port: number;
+  /** SNI; null sends none. An IP address is never sent (RFC 6066 section 3). */
+  readonly servername: string | null;
+  readonly mode: OriginateMode;
+  /** SIMPLE only: PEM of the roots to trust; absent or null = the operating system's. */
+  readonly roots?: string | null;
+  /** Protocols to offer, best first. */
+  readonly alpn?: readonly string[];
+  /** From the call to the end of the handshake, in ms. */
+  readonly timeoutMs: number;
+  readonly judge: Judge<P>;
+  /** Reads go to this buffer instead of `data` events. */
+  readonly onread?: { readonly buffer: Buffer; callback(bytes: number): boolean };
+}
+
+/** Called once: one word why not, or the judged connection. After a failure nothing is left open. */
+export type Originated<P> = (
+  ...outcome:
+    | [reason: null, socket: TLSSocket, value: P, facts: HandshakeFacts]
+    | [reason: string, socket: null, value: null, facts: null]
+) => void;
+
+/** Opens TLS connections with one generation of key material. */
+export interface Originator {
+  /** Returns the socket at once; destroying it before `done` is answered with `aborted`. */
+  connect<P>(options: OriginateOptions<P>, done: Originated<P>): TLSSocket;
+  /**
+   * Connections that begin from now on use `material`.
+   *
+   * @throws Error of node:tls when OpenSSL does not take the material; the old one stays in force
+   */
+  replace(material: TlsMaterial): void;
+}
+
+/**
+ * Makes a terminator.
+ *
+ * @throws Error of node:tls when OpenSSL does not take the material
+ */
+export function createTerminator<P>(options: TerminatorOptions<P>): Terminator {
+  return new ServerTerminator(options);
+}
+
+/**
+ * Makes an originator; one a set of client files.
+ *
+ * @throws Error of node:tls when OpenSSL does not take the material
+ */
+export function createOriginator(material: TlsMaterial, minVersion: TlsVersion = 'TLSv1.2'): Originator {
+  return new ContextOriginator(material, minVersion);
+}
