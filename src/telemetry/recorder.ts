@@ -112,6 +112,14 @@ export class Recorder {
     return true;
   }
 
+  /** Logs a connection that was closed before it became one (a refused handshake); no TCP metric has it. */
+  refuseConnection(record: AccessRecord, now: number = performance.now()): boolean {
+    if (record.finished) return false;
+    record.finished = true;
+    this.#finish(record, now);
+    return true;
+  }
+
   /** A downstream connection of any protocol was accepted (gauge outrider_connections_open). */
   connectionAccepted(direction: Direction): void {
     this.#open[direction]++;

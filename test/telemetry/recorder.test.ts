@@ -207,6 +207,18 @@ t.test('a TCP connection counts its opening, its bytes as they pass, and its end
   t.match(labelled(TCP_LABELS, series?.labels), { request_protocol: 'tcp', response_flags: '-' });
 });
 
+t.test('a refused connection is logged, and closes no TCP connection that was never opened', async t => {
+  const { recorder: r, lines } = recorder({ accessLog: 'json' });
+  const record = new AccessRecord(inboundFacts({ sourcePrincipal: null, security: 'none' }));
+  Object.assign(record, { requestProtocol: 'tcp', protocol: null, flag: 'NR', details: 'mtls_required' });
+  t.ok(r.refuseConnection(record));
+  t.notOk(r.refuseConnection(record));
+  t.notOk(r.finishConnection(record));
+  t.same(r.snapshot().tcp, []);
+  t.equal(lines.length, 1);
+  t.match(JSON.parse(lines[0]!), { response_flags: 'NR', response_code_details: 'mtls_required' });
+});
+
 t.test('decisions count by policy, handshakes by reason, connections by direction', async t => {
   const { recorder: r } = recorder();
   r.finishRequest(request(inboundFacts(), { decision: 'deny', policy: 'foo/p', status: 403 }));
