@@ -6,6 +6,7 @@ import { deepFreeze } from './freeze.ts';
 import { isReadable } from './kinds.ts';
 import { DEFAULT_MESH, readMeshConfig } from './mesh-config.ts';
 import type { MapNode } from './node.ts';
+import { overlapWarnings } from './overlaps.ts';
 import { readPeerAuthentication } from './peer-authentication.ts';
 import { reportInto } from './report.ts';
 import type { Fault, MeshConfig, Origin, Resources } from './resources.ts';
@@ -29,10 +30,9 @@ export function loadManifests(paths: readonly string[]): Manifests {
     if (entry.ok) loader.readFile(entry.file);
     else faults.push(fileFault(entry.file, entry.severity, entry.message));
   }
-  const failed = faults.some(({ severity }) => severity === 'error');
-  return deepFreeze(
-    failed ? { ok: false, faults } : { ok: true, resources: loader.resources, warnings: faults },
-  );
+  if (faults.some(({ severity }) => severity === 'error')) return deepFreeze({ ok: false, faults });
+  const { resources } = loader;
+  return deepFreeze({ ok: true, resources, warnings: [...faults, ...overlapWarnings(resources)] });
 }
 
 type Mutable = { -readonly [K in Exclude<keyof Resources, 'mesh'>]: Resources[K][number][] };
