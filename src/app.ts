@@ -1,0 +1,424 @@
+/**
+ * The sidecar's main thread: loads configuration and identity, starts the workers, looks after them and the admin
+ * ports, and takes everything down again in the order that loses nothing.
+ */
+import { type Admin, createAdmin } from './admin/server.ts';
+import { startApp } from './child.ts';
+import { workerCount } from './config/cpu-limit.ts';
+import { loadManifests } from './config/manifest.ts';
+import { CERTS_DIRS } from './config/pod-files.ts';
+import type { Fault, Resources, Workload } from './config/resources.ts';
+import type { RunSettings } from './config/settings.ts';
+import { watchManifests } from './config/watch.ts';
+import { parseSpiffeId } from './identity/spiffe.ts';
+import { IdentityStore } from './identity/store.ts';
+import type { IdentityGeneration } from './identity/svid.ts';
+import { egressPorts } from './proxy/egress.ts';
+import { compileSnapshot } from './proxy/snapshot.ts';
+import { isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
+import { Workers } from './workers.ts';
+
+const DRAIN_MS = 5_000; // Istio's terminationDrainDuration
+
+/** What the command line lends the sidecar. */
+export interface Console {
+  readonly version: string;
+  /** Writes the `ready` line. */
+  announce(line: string): void;
+}
+
+/** Runs the sidecar until a signal, /quitquitquit or the app's end. @returns the exit code */
+export async function runSidecar(settings: RunSettings, console: Console): Promise<number> {
+  const loaded = loadManifests(settings.configPaths);
+  if (!loaded.ok) {
+    for (const fault of loaded.faults) log.error(describe(fault), place(fault));
+    return 1;
+  }
+  for (const warning of loaded.warnings) log.warn(describe(warning), place(warning));
+  return new Sidecar(settings, loaded.resources, console).run();
+}
+
+class Sidecar {
+  #settings: RunSettings;
+  #console: Console;
+  #resources: Resources;
+  #workers = new Workers();
+  #admin: Admin | null = null;
+  #identity: IdentityGeneration | null = null;
+  #store: IdentityStore;
+  #startedAt = Date.now();
+  #ready = false;
+  #draining = false;
+  #config = { generation: 1, reloads: 0, failures: 0, lastReloadSuccessful: true, loadedAt: Date.now() };
+  #lastFaults: readonly Fault[] = [];
+  #certificates = { reloads: 0, failures: {} as Record<string, number> };
+  #firstIdentity = Promise.withResolvers<void>();
+  #ended = Promise.withResolvers<number>();
+
+  constructor(settings: RunSettings, resources: Resources, console: Console) {
+    this.#settings = settings;
+    this.#console = console;
+    this.#resources = resources;
+    setLogLevel(settings.logLevel);
+    const dir = settings.certsDir ?? CERTS_DIRS[0] ?? './certs';
+    if (settings.certsDir === null) {
+      log.warn('no certificates found: waiting for them', { searched: CERTS_DIRS, watching: dir });
+    }
+    this.#store = new IdentityStore({
+      dir,
+      onGeneration: generation => this.#onIdentity(generation),
+      onFailure: fault => {
+        const { failures } = this.#certificates;
+        failures[fault.reason] = (failures[fault.reason] ?? 0) + 1;
+        log.warn(
+          this.#identity === null
+            ? 'no identity yet'
+            : 'certificates refused, the last good ones stay in force',
+          {
+            file: fault.file,
+            reason: fault.reason,
+            detail: fault.message,
+          },
+        );
+      },
+    });
+  }
+
+  async run(): Promise<number> {
+    const count = workerCount(this.#settings.workers, this.#resources.mesh.concurrency);
+    this.#workers.warm(count);
+    try {
+      await this.#start(count);
+    } catch (error) {
+      if (!this.#draining) log.error(error instanceof Error ? error.message : String(error));
+      await this.#close();
+      return this.#draining ? 0 : 1;
+    }
+    const code = await this.#ended.promise;
+    await this.#close();
+    return code;
+  }
+
+  async #start(count: number): Promise<void> {
+    const settings = this.#settings;
+    this.#listenToSignals();
+    this.#admin = await createAdmin({
+      state: {
+        ready: () => this.#readiness(),
+        metrics: () => this.#metrics(),
+        configDump: () => this.#configDump(),
+        certs: () => this.#certs(),
+        connections: () => this.#workers.connections(),
+        explain: body => this.#explain(body),
+        drain: () => void this.#drain('drain asked for', false),
+        quit: () => void this.#drain('quit asked for', true),
+        setLogLevel: level => {
+          if (!isLogLevel(level)) return `level is one of ${LOG_LEVELS.join(', ')}`;
+          setLogLevel(level);
+          this.#workers.setLogLevel(level);
+          return null;
+        },
+      },
+      addresses: { admin: settings.admin, health: settings.health, telemetry: settings.telemetry },
+      adminHosts: settings.adminHosts,
+      onError: (error, path) => log.error('admin fault', { path, reason: String(error) }),
+    });
+    await this.#store.start();
+    await Promise.race([this.#firstIdentity.promise, this.#ended.promise]);
+    const identity = this.#identity;
+    if (identity === null) return;
+    const resources = this.#resources;
+    const bound = await this.#workers.start(count, {
+      settings,
+      accessLog: this.#accessLog(),
+      workload: this.#workload(),
+      resources,
+      generation: this.#config.generation,
+      identity,
+      inbound: settings.inbound,
+      outbound: settings.outbound,
+      egress: egressPorts(resources, this.#workload()),
+    });
+    // What changed while the workers started.
+    if (this.#identity !== identity && this.#identity !== null) this.#workers.identify(this.#identity);
+    if (this.#resources !== resources) this.#configureWorkers();
+    this.#ready = true;
+    this.#sayReady(bound);
+    this.#watchConfig();
+    this.#runApp();
+  }
+
+  #sayReady(bound: { inbound: HostPort; outbound: HostPort }): void {
+    const { admin, health, telemetry } = this.#admin?.addresses ?? this.#settings;
+    const identity = this.#identity;
+    const line = {
+      msg: 'ready',
+      inbound: text(bound.inbound),
+      outbound: text(bound.outbound),
+      admin: text(admin),
+      health: text(health),
+      telemetry: text(telemetry),
+      id: identity?.id,
+      notAfter: new Date(identity?.notAfter ?? 0).toISOString(),
+    };
+    this.#console.announce(JSON.stringify(line));
+  }
+
+  #runApp(): void {
+    const { command } = this.#settings;
+    if (command === null) return;
+    const app = startApp(command, reason =>
+      log.error('the app does not start', { command: command[0], reason }),
+    );
+    this.#app = app;
+    void app.exited.then(async code => {
+      log.info('the app ended', { code });
+      this.#appEnded = true;
+      await this.#drain('the app ended', true, code);
+    });
+  }
+
+  #app: ReturnType<typeof startApp> | null = null;
+  #appEnded = false;
+
+  #listenToSignals(): void {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(name, () => {
+        this.#app?.signal(name);
+        void this.#drain(name, true);
+      });
+    }
+    process.on('SIGHUP', () => {
+      log.info('reloading', { by: 'SIGHUP' });
+      this.#reload();
+      void this.#store.reload();
+    });
+  }
+
+  #onIdentity(identity: IdentityGeneration): void {
+    const first = this.#identity === null;
+    this.#identity = identity;
+    if (first) {
+      this.#firstIdentity.resolve();
+      return;
+    }
+    this.#certificates.reloads++;
+    log.info('certificates replaced', {
+      generation: identity.generation,
+      id: identity.id,
+      serial: identity.chain[0]?.serial,
+      notAfter: new Date(identity.notAfter).toISOString(),
+    });
+    this.#workers.identify(identity);
+  }
+
+  /** From the SPIFFE ID unless flags say otherwise. */
+  #workload(): Workload {
+    const { namespace, serviceAccount, labels } = this.#settings;
+    const parsed = this.#identity === null ? null : parseSpiffeId(this.#identity.id);
+    const id = parsed?.ok === true ? parsed.id : null;
+    return {
+      namespace: namespace ?? id?.namespace ?? 'default',
+      serviceAccount: serviceAccount ?? id?.serviceAccount ?? 'default',
+      labels,
+    };
+  }
+
+  /** The flag, else the mesh config, else JSON. */
+  #accessLog(): 'off' | 'text' | 'json' {
+    const { accessLogFile, accessLogEncoding } = this.#resources.mesh;
+    if (this.#settings.accessLog !== null) return this.#settings.accessLog;
+    if (accessLogFile === null) return 'json';
+    if (accessLogFile === '') return 'off';
+    return accessLogEncoding === 'TEXT' ? 'text' : 'json';
+  }
+
+  #watchConfig(): void {
+    if (this.#settings.configPaths.length === 0) return;
+    const watch = watchManifests(this.#settings.configPaths, { onChange: () => this.#reload() });
+    this.#closers.push(() => watch.close());
+  }
+
+  #closers: (() => void)[] = [];
+
+  /** Reads all files again; one fault and nothing changes. */
+  #reload(): void {
+    if (this.#draining) return;
+    const loaded = loadManifests(this.#settings.configPaths);
+    if (!loaded.ok) {
+      this.#refuse(loaded.faults);
+      return;
+    }
+    try {
+      compileSnapshot(loaded.resources, this.#workload(), this.#config.generation + 1);
+    } catch (error) {
+      log.error('configuration does not compile, the last good one stays in force', {
+        reason: String(error),
+      });
+      this.#refuse([]);
+      return;
+    }
+    for (const warning of loaded.warnings) log.warn(describe(warning), place(warning));
+    this.#resources = loaded.resources;
+    this.#lastFaults = [];
+    this.#config.generation++;
+    this.#config.reloads++;
+    this.#config.lastReloadSuccessful = true;
+    this.#config.loadedAt = Date.now();
+    log.info('configuration replaced', { generation: this.#config.generation });
+    this.#configureWorkers();
+  }
+
+  #refuse(faults: readonly Fault[]): void {
+    this.#config.failures++;
+    this.#config.lastReloadSuccessful = false;
+    this.#lastFaults = faults;
+    for (const fault of faults) log.error(describe(fault), place(fault));
+    log.warn('configuration refused, the last good one stays in force', {
+      generation: this.#config.generation,
+    });
+  }
+
+  #configureWorkers(): void {
+    const workload = this.#workload();
+    this.#workers.configure({
+      resources: this.#resources,
+      workload,
+      generation: this.#config.generation,
+      accessLog: this.#accessLog(),
+      egress: egressPorts(this.#resources, workload),
+    });
+  }
+
+  #readiness() {
+    const identity = this.#identity;
+    const expired = identity !== null && identity.notAfter <= Date.now();
+    let reason = 'LIVE';
+    if (this.#draining) reason = 'draining';
+    else if (identity === null) reason = this.#store.lastFailure?.message ?? 'no identity loaded yet';
+    else if (!this.#ready) reason = 'listeners not bound yet';
+    else if (expired) reason = `certificate expired ${new Date(identity.notAfter).toISOString()}`;
+    return {
+      ok: reason === 'LIVE',
+      reason,
+      detail: {
+        id: identity?.id ?? null,
+        notAfter: identity === null ? null : new Date(identity.notAfter).toISOString(),
+        certificates: { generation: identity?.generation ?? 0, lastError: this.#store.lastFailure },
+        config: {
+          ...this.#config,
+          loadedAt: new Date(this.#config.loadedAt).toISOString(),
+          faults: this.#lastFaults,
+        },
+        workers: this.#workers.size,
+      },
+    };
+  }
+
+  async #metrics(): Promise<string> {
+    const { renderMetrics } = await import('./telemetry/metrics.ts');
+    return renderMetrics({
+      counts: await this.#workers.counts(),
+      process: {
+        version: this.#console.version,
+        startedAt: this.#startedAt,
+        workers: this.#workers.size,
+        workerRestarts: this.#workers.restarts,
+      },
+      identity: this.#identity,
+      certificates: this.#certificates,
+      config: this.#config,
+    });
+  }
+
+  #configDump(): unknown {
+    const { command: _command, ...settings } = this.#settings;
+    return {
+      generation: this.#config.generation,
+      loadedAt: new Date(this.#config.loadedAt).toISOString(),
+      workload: this.#workload(),
+      settings,
+      resources: this.#resources,
+    };
+  }
+
+  #certs(): unknown {
+    const identity = this.#identity;
+    const lastError = this.#store.lastFailure;
+    if (identity === null) return { generation: 0, lastError };
+    const { generation, id, chain, roots, trustEpoch } = identity;
+    return {
+      generation,
+      id,
+      notBefore: new Date(identity.notBefore).toISOString(),
+      notAfter: new Date(identity.notAfter).toISOString(),
+      loadedAt: new Date(identity.loadedAt).toISOString(),
+      trustEpoch,
+      chain: chain.map(dated),
+      roots: roots.map(dated),
+      lastError,
+    };
+  }
+
+  /** The body and answers of `outrider explain --json`, on what is in force. */
+  async #explain(body: string) {
+    const { explainBody } = await import('./proxy/explain-body.ts');
+    return explainBody(body, this.#resources, this.#workload());
+  }
+
+  /**
+   * Inbound first; outbound stays up until the app is gone. With `end`, the process ends after it.
+   * A second call while the first is under way changes nothing but the exit.
+   */
+  async #drain(why: string, end: boolean, code = 0): Promise<void> {
+    if (!this.#draining) {
+      this.#draining = true;
+      log.info('draining', { why });
+      this.#inboundDrained = this.#workers.drain(this.#drainMs(), false);
+    }
+    await this.#inboundDrained;
+    if (!end) return;
+    if (this.#app !== null && !this.#appEnded) return; // the app's own end calls again, with its code
+    await this.#workers.drain(this.#drainMs(), true);
+    this.#ended.resolve(code);
+  }
+
+  #inboundDrained: Promise<void> = Promise.resolve();
+
+  #drainMs(): number {
+    const { drainSeconds } = this.#settings;
+    return drainSeconds === null ? (this.#resources.mesh.drainMs ?? DRAIN_MS) : drainSeconds * 1000;
+  }
+
+  async #close(): Promise<void> {
+    for (const close of this.#closers) close();
+    this.#store.close();
+    await this.#workers.stop();
+    await this.#admin?.close();
+  }
+}
+
+interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+function text({ host, port }: HostPort): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function dated(summary: { notBefore: number; notAfter: number }): unknown {
+  return {
+    ...summary,
+    notBefore: new Date(summary.notBefore).toISOString(),
+    notAfter: new Date(summary.notAfter).toISOString(),
+  };
+}
+
+function describe(fault: Fault): string {
+  return `${fault.file}:${fault.line}:${fault.column} ${fault.severity} ${fault.message}`;
+}
+
+function place(fault: Fault): Record<string, unknown> {
+  return { kind: fault.kind, name: fault.name };
+}

@@ -1,0 +1,94 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * The seam between framing and everything else: one request and its response, whatever the wire looks like.
+ * The loop calls `onRequest`; the handler answers with `forward`, `reply` or `tunnel`, at once or later.
+ */
+import type { Socket } from 'node:net';
+import type { FailureCode, ResponseFlag } from '../errors.ts';
+import type { RequestHead } from './h1-parser.ts';
+import type { RequestEdits } from './h1-write.ts';
+
+/** A connection's bytes without events: the reader in force takes each chunk as it comes. */
+export interface Inlet {
+  /** `borrowed`: the chunk is a view of a buffer that the next read overwrites. */
+  receive: ((chunk: Buffer, borrowed: boolean) => void) | null;
+}
+
+/** A socket and how its bytes arrive: by its inlet, or by its 'data' event when that is null. */
+export interface Duct {
+  readonly socket: Socket;
+  readonly inlet: Inlet | null;
+}
+
+/** Deadlines are checked by one coarse clock a thread, so that arming one costs a field, not a timer. */
+export interface Deadline {
+  /** Milliseconds on the clock's scale; Infinity = none. */
+  deadline: number;
+  onDeadline(): void;
+}
+
+export interface Clock {
+  /** Milliseconds, at most one tick old. */
+  now: number;
+  add(item: Deadline): void;
+  delete(item: Deadline): void;
+}
+
+export interface HttpLimits {
+  readonly headerTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  /** 0 = none. */
+  readonly responseTimeoutMs: number;
+}
+
+/** One request; `C` is what the handler keeps with it. */
+export interface Exchange<C> {
+  readonly head: RequestHead;
+  context: C | null;
+  /** What the client saw or would have: 0 until a response began. */
+  status: number;
+  flag: ResponseFlag;
+  /** Envoy's response code details, or ''. */
+  details: string;
+  /** grpc-status of the response, or ''. */
+  grpcStatus: string;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Times this request was begun on an upstream connection. */
+  readonly attempts: number;
+  /** Sends the request on an upstream connection that is idle. */
+  forward(client: UpstreamConnection, edits: RequestEdits): void;
+  /** Answers from the failure table. `detail` goes into the body where the table has a place for it. */
+  reply(code: FailureCode, detail: string, details: string): void;
+  /** CONNECT that the proxy serves itself: answers 200, then hands the bytes over. */
+  acceptTunnel(): void;
+}
+
+/** An upstream connection as the exchange's other side sees it. */
+export interface UpstreamConnection {
+  readonly duct: Duct;
+  /** Requests begun on it so far. */
+  readonly requests: number;
+  destroy(): void;
+}
+
+/** What the proxy does with requests; one object a client connection. */
+export interface RequestHandler<C> {
+  onRequest(exchange: Exchange<C>): void;
+  /** The upstream connection broke before a byte of the response and the request can be sent again (RFC 9110 9.2.2). */
+  onRetry(exchange: Exchange<C>): void;
+  /** The exchange is over; called once for each onRequest. */
+  onFinished(exchange: Exchange<C>): void;
+  /** A message was refused before it became an exchange. */
+  onRefused(code: FailureCode, what: string): void;
+  /** 101 or an accepted CONNECT: both sides are bytes now. `upstream` is null for acceptTunnel. */
+  onTunnel(
+    exchange: Exchange<C>,
+    client: Duct,
+    early: Buffer | null,
+    upstream: Duct | null,
+    reply: Buffer | null,
+  ): void;
+  /** The client connection is gone. */
+  onClosed(): void;
+}

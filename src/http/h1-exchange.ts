@@ -1,0 +1,276 @@
+// Hot path: no promise, closure or string per chunk.
+/** One request on an HTTP/1.1 client connection: sends it upstream, and is the sink of its response. */
+import type { FailureCode, ResponseFlag } from '../errors.ts';
+import { FAILURES } from '../errors.ts';
+import type { Exchange } from './exchange.ts';
+import type { Delivery } from './h1-body.ts';
+import { type H1Client, HIGH_WATER_BYTES, type ResponseSink } from './h1-client.ts';
+import type { ParseFault, RequestHead, ResponseHead } from './h1-parser.ts';
+import type { H1Server } from './h1-server.ts';
+import { offeredProtocols, type RequestEdits, writeRequestHead, writeResponseHead } from './h1-write.ts';
+import { Outbox } from './outbox.ts';
+import { localResponse } from './reply.ts';
+
+/** Request bytes held while no upstream connection is there; then the client is paused. */
+const READ_AHEAD_BYTES = 64 * 1024;
+/** A request that must be repeated keeps at most this much of its body. */
+const RETRY_BYTES = 64 * 1024;
+const MAX_ATTEMPTS = 3;
+/** RFC 9110 9.2.2. */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE']);
+
+/** One request on an H1Server; the sink of its response. */
+export class H1Exchange<C> implements Exchange<C>, ResponseSink {
+  readonly head: RequestHead;
+  readonly requestOut = new Outbox();
+  context: C | null = null;
+  status = 0;
+  flag: ResponseFlag = '-';
+  details = '';
+  grpcStatus = '';
+  bytesSent = 0;
+  attempts = 0;
+  #server: H1Server<C>;
+  #client: H1Client | null = null;
+  #retained: Buffer[] | null = null;
+  #retainedBytes = 0;
+  #keep = true;
+  #responded = false;
+  /** Bytes of the response have left: it cannot be taken back. */
+  #sent = false;
+  #over = false;
+
+  constructor(server: H1Server<C>, head: RequestHead) {
+    this.#server = server;
+    this.head = head;
+  }
+
+  get method(): string {
+    return this.head.method;
+  }
+
+  get bytesReceived(): number {
+    return this.#server.reader.bytes;
+  }
+
+  get responseOut(): Outbox {
+    return this.#server.out;
+  }
+
+  forward(client: H1Client, edits: RequestEdits): void {
+    if (this.#over) {
+      client.destroy();
+      return;
+    }
+    this.attempts++;
+    this.#client = client;
+    const { reader } = this.#server;
+    const body = this.requestOut.take();
+    this.requestOut.text(writeRequestHead(this.head, edits));
+    if (this.#retained !== null) for (const piece of this.#retained) this.requestOut.data(piece);
+    for (const piece of body) {
+      this.#retain(piece);
+      typeof piece === 'string' ? this.requestOut.text(piece) : this.requestOut.data(piece);
+    }
+    client.begin(this, this.requestOut);
+    if (reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
+    else this.#server.resume();
+  }
+
+  /** More of the request's body is in requestOut. */
+  onRequestBytes(): void {
+    const client = this.#client;
+    if (client === null) {
+      if (this.requestOut.bytes > READ_AHEAD_BYTES) this.#server.pause();
+      return;
+    }
+    for (const piece of this.requestOut.pieces) this.#retain(piece);
+    if (!client.write(this.requestOut)) this.#server.pause();
+    if (this.#server.reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
+  }
+
+  #retain(piece: Buffer | string): void {
+    if (this.#retainedBytes > RETRY_BYTES) return;
+    this.#retainedBytes += piece.length;
+    if (this.#retainedBytes > RETRY_BYTES) {
+      this.#retained = null;
+      return;
+    }
+    this.#retained ??= [];
+    this.#retained.push(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece);
+  }
+
+  onRequestFault(fault: ParseFault): void {
+    this.#dropClient();
+    this.reply(fault.code, fault.what, fault.what);
+  }
+
+  reply(code: FailureCode, detail: string, details: string): void {
+    if (this.#over) return;
+    const server = this.#server;
+    if (this.flag === '-') this.flag = FAILURES[code].flag;
+    if (this.details === '') this.details = details;
+    if (this.#responded) {
+      // The response began: the only honest end is a visible break.
+      this.#end(false);
+      server.destroy();
+      return;
+    }
+    const framed = server.reader.done && server.reader.fault === null;
+    this.#keep = framed && this.#clientKeeps() && !server.draining && code !== 'bad_request';
+    const reply = localResponse({
+      code,
+      detail,
+      grpc: this.head.grpc,
+      bodiless: this.head.method === 'HEAD',
+      close: !this.#keep,
+    });
+    this.status = reply.status;
+    this.bytesSent = reply.bodyBytes;
+    if (this.head.grpc) this.grpcStatus = String(FAILURES[code].grpcStatus);
+    this.#responded = true;
+    server.out.text(reply.text);
+    server.out.flush(server.duct.socket, false);
+    this.#end(this.#keep);
+  }
+
+  acceptTunnel(): void {
+    this.status = 200;
+    const server = this.#server;
+    server.out.text('HTTP/1.1 200 OK\r\n\r\n');
+    server.out.flush(server.duct.socket, false);
+    this.#over = true;
+    const early = server.detach();
+    server.handler.onTunnel(this, server.duct, early, null, null);
+  }
+
+  onResponse(head: ResponseHead): Delivery | null {
+    const server = this.#server;
+    if (head.status < 200) {
+      if (head.status === 101) return this.#switchAllowed(head) ? 'same' : null;
+      // RFC 9110 15.2: HTTP/1.0 clients know no interim responses.
+      if (this.head.minor === 1) server.out.text(writeResponseHead(head, 'same', ''));
+      return 'same';
+    }
+    this.status = head.status;
+    this.#responded = true;
+    const keepWanted = this.#clientKeeps() && !server.draining && server.reader.fault === null;
+    let delivery: Delivery = 'same';
+    if (this.head.minor === 0 && (head.framing === 'chunked' || head.framing === 'close')) delivery = 'bare';
+    else if (head.framing === 'close') delivery = 'chunked';
+    this.#keep = keepWanted && delivery !== 'bare';
+    const connection = this.#keep ? (this.head.minor === 0 ? 'keep-alive' : '') : 'close';
+    if (this.head.grpc) this.grpcStatus = head.headerValues('grpc-status')[0] ?? '';
+    server.out.text(writeResponseHead(head, delivery, connection));
+    return delivery;
+  }
+
+  #switchAllowed(head: ResponseHead): boolean {
+    const offered = this.head.upgrade === null ? '' : offeredProtocols(this.head.upgrade);
+    if (offered === '' || head.upgrade === null) return false;
+    const names = offered.toLowerCase().split(', ');
+    return head.upgrade
+      .toLowerCase()
+      .split(',')
+      .every(name => names.includes(name.trim()));
+  }
+
+  #clientKeeps(): boolean {
+    return this.head.minor === 1 ? !this.head.close : this.head.keepAlive && !this.head.close;
+  }
+
+  flushResponse(borrowed: boolean): void {
+    const { out, duct } = this.#server;
+    this.#sent = this.#responded;
+    out.flush(duct.socket, borrowed);
+    if (duct.socket.writableLength > HIGH_WATER_BYTES) this.#client?.duct.socket.pause();
+  }
+
+  onClientDrain(): void {
+    this.#client?.duct.socket.resume();
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.#over) this.#server.resume();
+  }
+
+  onResponseEnd(bytes: number): void {
+    this.bytesSent = bytes;
+    this.#client?.duct.socket.resume();
+    this.#client = null;
+    // The rest of a request that was answered early is never read as another request.
+    this.#end(this.#keep && this.#server.reader.done);
+  }
+
+  onSwitch(head: ResponseHead, rest: Buffer | null): void {
+    const client = this.#client;
+    this.#client = null;
+    if (client === null || this.#over) {
+      client?.duct.socket.destroy();
+      return;
+    }
+    const server = this.#server;
+    if (server.hasEarlyBytes) {
+      // Bytes sent before the switch could be a request or a tunnel's: nobody may choose (CVE-2025-64763).
+      client.duct.socket.destroy();
+      this.reply('bad_request', 'bytes sent before the protocol switched', 'early_data');
+      return;
+    }
+    this.status = head.status;
+    this.#over = true;
+    server.out.text(writeResponseHead(head, 'same', ''));
+    server.out.flush(server.duct.socket, false);
+    server.detach();
+    server.handler.onTunnel(this, server.duct, null, client.duct, rest);
+  }
+
+  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string): void {
+    const client = this.#client;
+    this.#client = null;
+    if (this.#over) return;
+    const began = this.#responded;
+    if (began && !this.#sent) this.#responded = false;
+    if (kind === 'reset' && !began && client !== null && this.#repeatable(client)) {
+      this.#server.handler.onRetry(this);
+      return;
+    }
+    if (this.#sent) {
+      this.flag = kind === 'protocol' ? 'UPE' : 'UC';
+      this.details = `upstream_${kind}_after_response_started`;
+      this.#end(false);
+      this.#server.destroy();
+      return;
+    }
+    if (kind === 'protocol') this.reply('upstream_protocol', what, 'upstream_protocol_error');
+    else if (kind === 'timeout') this.reply('response_timeout', '', 'response_timeout');
+    else this.reply('upstream_reset', '', 'upstream_reset_before_response_started{connection_termination}');
+  }
+
+  /** RFC 9110 9.2.2: only what is idempotent and still whole, and only on a connection that had gone stale. */
+  #repeatable(client: H1Client): boolean {
+    if (client.requests < 2 || this.attempts >= MAX_ATTEMPTS || !IDEMPOTENT.has(this.head.method))
+      return false;
+    return this.#retainedBytes <= RETRY_BYTES && !this.head.expectContinue && this.head.upgrade === null;
+  }
+
+  onClientGone(): void {
+    if (this.#over) return;
+    this.#dropClient();
+    this.flag = 'DC';
+    this.details = 'downstream_remote_disconnect';
+    this.#end(false);
+    this.#server.destroy();
+  }
+
+  #dropClient(): void {
+    const client = this.#client;
+    this.#client = null;
+    client?.abandon();
+  }
+
+  #end(keep: boolean): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#server.exchangeDone(keep);
+  }
+}

@@ -1,0 +1,292 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * One client's HTTP/1.1 connection: reads requests one after the other (pipelined ones wait their turn), hands each to
+ * the handler, writes responses, and decides when the connection may go on (RFC 9112 9).
+ */
+import type { FailureCode } from '../errors.ts';
+import type { Clock, Deadline, Duct, HttpLimits, RequestHandler } from './exchange.ts';
+import { BodyReader } from './h1-body.ts';
+import { H1Exchange } from './h1-exchange.ts';
+import { headEnd, ParseFault, parseRequest } from './h1-parser.ts';
+import { Outbox } from './outbox.ts';
+import { localResponse } from './reply.ts';
+
+/** Bytes read ahead of what can be sent on; then the client is paused. */
+const READ_AHEAD_BYTES = 64 * 1024;
+/** Empty lines before a request line (RFC 9112 2.2 asks for one at least). */
+const MAX_EMPTY_LINES = 4;
+/** How long a closed connection is read to its end, so that a reset does not destroy the last answer. */
+const LINGER_MS = 1_000;
+
+export class H1Server<C> implements Deadline {
+  readonly duct: Duct;
+  readonly handler: RequestHandler<C>;
+  readonly limits: HttpLimits;
+  readonly clock: Clock;
+  readonly reader = new BodyReader();
+  readonly out = new Outbox();
+  deadline: number;
+  /** The next response says Connection: close. */
+  draining = false;
+  #exchange: H1Exchange<C> | null = null;
+  #pending: Buffer | null = null;
+  #scanned = 0;
+  #emptyLines = 0;
+  #reading = false;
+  #paused = false;
+  #ended = false;
+  #lingering = false;
+  #closed = false;
+  #onData = (chunk: Buffer): void => this.#receive(chunk);
+  #onEnd = (): void => this.#onPeerEnd();
+  #onClose = (): void => this.#onSocketClose();
+  #onError = (): void => {};
+  #onDrain = (): void => this.#exchange?.onClientDrain();
+
+  /** Takes over `duct`; `first` are bytes of it that were read before. */
+  constructor(duct: Duct, handler: RequestHandler<C>, options: { limits: HttpLimits; clock: Clock }) {
+    this.duct = duct;
+    this.handler = handler;
+    this.limits = options.limits;
+    this.clock = options.clock;
+    this.deadline = this.clock.now + this.limits.headerTimeoutMs;
+    const { socket } = duct;
+    socket
+      .on('error', this.#onError)
+      .on('close', this.#onClose)
+      .on('end', this.#onEnd)
+      .on('drain', this.#onDrain);
+    socket.on('data', this.#onData);
+    this.clock.add(this);
+    // It may have ended, or been paused, while its first bytes were looked at.
+    if (socket.readableEnded) this.#ended = true;
+    socket.resume();
+  }
+
+  /** Bytes that were read off the connection before it was known to be HTTP/1.1. */
+  takeFirst(bytes: Buffer): void {
+    this.#receive(bytes);
+  }
+
+  /** No further request after the one in flight; an idle connection closes now. */
+  drain(): void {
+    this.draining = true;
+    if (this.#exchange === null && this.#pending === null) this.#finishConnection();
+  }
+
+  destroy(): void {
+    this.duct.socket.destroy();
+  }
+
+  onDeadline(): void {
+    if (this.#lingering || this.#exchange !== null || this.#pending === null) {
+      this.destroy();
+      return;
+    }
+    this.refuse('request_timeout', 'header section took too long');
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#lingering || this.#closed) return;
+    let bytes = chunk;
+    if (this.#pending !== null) {
+      bytes = Buffer.concat([this.#pending, chunk]);
+      this.#pending = null;
+    }
+    this.#read(bytes);
+  }
+
+  #read(bytes: Buffer): void {
+    let at = 0;
+    this.#reading = true;
+    while (at < bytes.length && !this.#lingering && !this.#closed) {
+      const exchange = this.#exchange;
+      if (exchange === null) {
+        const next = this.#readHead(bytes, at);
+        if (next < 0) break;
+        at = next;
+        continue;
+      }
+      if (this.reader.done) {
+        this.#keep(bytes, at);
+        break;
+      }
+      at = this.reader.feed(bytes, at, exchange.requestOut);
+      this.deadline = this.clock.now + this.limits.idleTimeoutMs;
+      if (this.reader.fault !== null) {
+        exchange.onRequestFault(this.reader.fault);
+        break;
+      }
+      exchange.onRequestBytes();
+    }
+    this.#reading = false;
+    if (this.#exchange === null && this.#ended && !this.#lingering) this.#finishConnection();
+  }
+
+  /** @returns the offset after the head and the body bytes taken, or -1 when reading stops here */
+  #readHead(bytes: Buffer, start: number): number {
+    let at = start;
+    while (at + 1 < bytes.length && bytes[at] === 0x0d && bytes[at + 1] === 0x0a) {
+      at += 2;
+      if (++this.#emptyLines > MAX_EMPTY_LINES) return this.#refuseAt('empty lines before the request');
+    }
+    if (at >= bytes.length) return at;
+    if (this.draining) {
+      this.#finishConnection();
+      return -1;
+    }
+    const end = headEnd(bytes, at, at === 0 ? this.#scanned : 0);
+    if (end instanceof ParseFault) {
+      this.refuse(end.code, end.what);
+      return -1;
+    }
+    if (end < 0) {
+      if (this.#scanned === 0) this.deadline = this.clock.now + this.limits.headerTimeoutMs;
+      this.#pending = at === 0 ? bytes : bytes.subarray(at);
+      this.#scanned = this.#pending.length;
+      return -1;
+    }
+    this.#scanned = 0;
+    this.#emptyLines = 0;
+    const head = parseRequest(bytes.toString('latin1', at, end));
+    if (head instanceof ParseFault) {
+      this.refuse(head.code, head.what);
+      return -1;
+    }
+    const exchange = new H1Exchange<C>(this, head);
+    this.#exchange = exchange;
+    this.reader.begin(head, 'same');
+    this.deadline = this.clock.now + this.limits.idleTimeoutMs;
+    at = end;
+    if (!this.reader.done && at < bytes.length) {
+      at = this.reader.feed(bytes, at, exchange.requestOut);
+      if (this.reader.fault !== null) {
+        this.#exchange = null;
+        this.refuse(this.reader.fault.code, this.reader.fault.what);
+        return -1;
+      }
+    }
+    this.handler.onRequest(exchange);
+    return at;
+  }
+
+  #refuseAt(what: string): number {
+    this.refuse('bad_request', what);
+    return -1;
+  }
+
+  /** Answers a message that never became an exchange, and closes: where the next one begins nobody knows. */
+  refuse(code: FailureCode, what: string): void {
+    this.handler.onRefused(code, what);
+    const reply = localResponse({ code, detail: what, grpc: false, bodiless: false, close: true });
+    this.out.text(reply.text);
+    this.out.flush(this.duct.socket, false);
+    this.linger();
+  }
+
+  #keep(bytes: Buffer, at: number): void {
+    this.#pending = at === 0 ? bytes : bytes.subarray(at);
+    if (this.#pending.length > READ_AHEAD_BYTES) this.pause();
+  }
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.duct.socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.duct.socket.resume();
+  }
+
+  /** The exchange is over; goes on with the next request, or ends. */
+  exchangeDone(keep: boolean): void {
+    const exchange = this.#exchange;
+    if (exchange === null) return;
+    this.#exchange = null;
+    this.handler.onFinished(exchange);
+    if (this.#closed) return;
+    if (!keep) {
+      this.linger();
+      return;
+    }
+    if (this.draining || (this.#ended && this.#pending === null)) {
+      if (!this.#reading) this.#finishConnection();
+      return;
+    }
+    this.deadline = this.clock.now + this.limits.idleTimeoutMs;
+    if (this.#reading) return;
+    this.resume();
+    const pending = this.#pending;
+    if (pending === null) return;
+    this.#pending = null;
+    this.#read(pending);
+  }
+
+  /** Ends our side and reads the client's to its end for a moment: a reset now would take the answer with it. */
+  linger(): void {
+    if (this.#lingering || this.#closed) return;
+    this.#lingering = true;
+    this.#pending = null;
+    this.deadline = this.clock.now + LINGER_MS;
+    this.duct.socket.end();
+    if (this.#ended) return;
+    this.#paused = false;
+    this.duct.socket.resume();
+  }
+
+  #finishConnection(): void {
+    if (this.#lingering || this.#closed) return;
+    this.linger();
+  }
+
+  #onPeerEnd(): void {
+    this.#ended = true;
+    if (this.#lingering) {
+      this.duct.socket.destroySoon();
+      return;
+    }
+    const exchange = this.#exchange;
+    if (exchange !== null) {
+      // Half-closed clients still read: only a body that can never be whole ends the exchange.
+      if (!this.reader.done) exchange.onClientGone();
+      return;
+    }
+    this.#finishConnection();
+  }
+
+  #onSocketClose(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.clock.delete(this);
+    this.#pending = null;
+    this.#exchange?.onClientGone();
+    this.handler.onClosed();
+  }
+
+  get peerEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** Gives the connection away: bytes from now on are a tunnel's. @returns what was read ahead */
+  detach(): Buffer | null {
+    const { socket } = this.duct;
+    socket
+      .off('data', this.#onData)
+      .off('end', this.#onEnd)
+      .off('close', this.#onClose)
+      .off('drain', this.#onDrain);
+    socket.pause();
+    this.clock.delete(this);
+    this.#closed = true;
+    const early = this.#pending;
+    this.#pending = null;
+    return early;
+  }
+
+  get hasEarlyBytes(): boolean {
+    return this.#pending !== null;
+  }
+}

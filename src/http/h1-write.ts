@@ -1,0 +1,128 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * The heads that Outrider sends on: every field byte for byte, in order, in its own case, but for those that belong to
+ * one connection only (RFC 9110 7.6.1) and those that Outrider itself vouches for. Runs of kept lines are one slice.
+ */
+import {
+  CONNECTION,
+  FORWARDED_PROTO,
+  HOP_BY_HOP,
+  HOST,
+  KEEP_ALIVE,
+  PEER_METADATA,
+  PLAIN,
+  REQUEST_ID,
+  TE,
+  TRACEPARENT,
+  TRANSFER_ENCODING,
+  UPGRADE,
+  XFCC,
+} from './fields.ts';
+import { type MessageHead, type RequestHead, type ResponseHead, STRIDE } from './h1-parser.ts';
+
+export interface RequestEdits {
+  /** The normalised request target. */
+  readonly target: string;
+  /** Complete lines that Outrider adds, each ending in CRLF. */
+  readonly added: string;
+  /** Lines of these field codes are left out, since `added` replaces them. */
+  readonly drop: number;
+}
+
+/** Bits of RequestEdits.drop. */
+export const DROP_XFCC = 1;
+export const DROP_PROTO = 2;
+export const DROP_REQUEST_ID = 4;
+export const DROP_TRACEPARENT = 8;
+
+/** One request head towards the upstream. `upgrade` keeps the Upgrade offer. */
+export function writeRequestHead(head: RequestHead, edits: RequestEdits): string {
+  let out = `${head.method} ${edits.target} HTTP/1.1\r\n`;
+  if (head.absolute || head.host === '') out += `Host: ${head.host}\r\n`;
+  out += keptFields(head, edits.drop, head.absolute);
+  out += edits.added;
+  if (head.framing === 'chunked') out += 'Transfer-Encoding: chunked\r\n';
+  if (head.upgrade !== null) {
+    const offers = offeredProtocols(head.upgrade);
+    if (offers !== '') out += `Connection: Upgrade\r\nUpgrade: ${offers}\r\n`;
+  } else if (head.trailers) out += 'Connection: TE\r\nTE: trailers\r\n';
+  return `${out}\r\n`;
+}
+
+/** One response head towards the client. */
+export function writeResponseHead(
+  head: ResponseHead,
+  delivery: 'same' | 'chunked' | 'bare',
+  connection: 'close' | 'keep-alive' | '',
+): string {
+  let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n${keptFields(head, 0, false)}`;
+  if ((head.framing === 'chunked' && delivery === 'same') || delivery === 'chunked') {
+    out += 'Transfer-Encoding: chunked\r\n';
+  }
+  if (head.status === 101 && head.upgrade !== null)
+    out += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`;
+  else if (connection !== '')
+    out += connection === 'close' ? 'Connection: close\r\n' : 'Connection: keep-alive\r\n';
+  return `${out}\r\n`;
+}
+
+function keptFields(head: MessageHead, drop: number, dropHost: boolean): string {
+  const { text, fields, nominated } = head;
+  const length = fields.length;
+  if (length === 0) return '';
+  let out = '';
+  let from = fields[0] as number;
+  for (let i = 0; i < length; i += STRIDE) {
+    const code = fields[i + 4] as number;
+    const start = fields[i] as number;
+    if (
+      code === PLAIN
+        ? nominated === null || !isNominated(nominated, text, start, fields[i + 1] as number)
+        : !dropped(code, drop, dropHost)
+    ) {
+      continue;
+    }
+    if (start > from) out += text.slice(from, start);
+    from = i + STRIDE < length ? (fields[i + STRIDE] as number) : text.length - 2;
+  }
+  const end = text.length - 2;
+  return from < end ? out + text.slice(from, end) : out;
+}
+
+function dropped(code: number, drop: number, dropHost: boolean): boolean {
+  switch (code) {
+    case CONNECTION:
+    case HOP_BY_HOP:
+    case KEEP_ALIVE:
+    case TE:
+    case TRANSFER_ENCODING:
+    case UPGRADE:
+    case PEER_METADATA:
+      return true;
+    case HOST:
+      return dropHost;
+    case XFCC:
+      return (drop & DROP_XFCC) !== 0;
+    case FORWARDED_PROTO:
+      return (drop & DROP_PROTO) !== 0;
+    case REQUEST_ID:
+      return (drop & DROP_REQUEST_ID) !== 0;
+    case TRACEPARENT:
+      return (drop & DROP_TRACEPARENT) !== 0;
+    default:
+      return false;
+  }
+}
+
+function isNominated(nominated: readonly string[], text: string, start: number, end: number): boolean {
+  return nominated.includes(text.slice(start, end).toLowerCase());
+}
+
+/** Upgrade without h2c: an upgrade to HTTP/2 would carry later requests past policy (RFC 9113 removed it). */
+export function offeredProtocols(upgrade: string): string {
+  return upgrade
+    .split(',')
+    .map(offer => offer.trim())
+    .filter(offer => offer !== '' && !/^h2c?(?:\/|$)/i.test(offer))
+    .join(', ');
+}

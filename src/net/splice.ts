@@ -1,0 +1,135 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * Bytes both ways between two connections, each direction ended on its own (half-close), with bounded memory.
+ * Pausing at every full write costs two epoll changes a chunk; pausing above a limit of queued bytes does not.
+ */
+import type { Socket } from 'node:net';
+
+/** Queued bytes above which the source pauses until the queue is empty. */
+const QUEUE_LIMIT_BYTES = 1024 * 1024;
+
+/** A socket and how its bytes arrive: by an inlet, or by its 'data' event when that is null. */
+export interface Side {
+  readonly socket: Socket;
+  readonly inlet: { receive: ((chunk: Buffer, borrowed: boolean) => void) | null } | null;
+}
+
+export interface SpliceEnd {
+  /** Bytes that `a` sent, and `b`. */
+  readonly fromA: number;
+  readonly fromB: number;
+  readonly why: 'end' | 'reset' | 'idle' | 'closed';
+}
+
+export interface Splice {
+  /** Milliseconds on the clock's scale; set by the splice. */
+  deadline: number;
+  fromA: number;
+  fromB: number;
+  onDeadline(): void;
+  /** Ends both sides: at once, or after what is queued was written. */
+  close(): void;
+}
+
+interface Deadline {
+  deadline: number;
+  onDeadline(): void;
+}
+
+interface SpliceClock {
+  now: number;
+  add(item: Deadline): void;
+  delete(item: Deadline): void;
+}
+
+/** Joins `a` and `b`; `done` is called once, when both are closed. */
+export function splice(
+  a: Side,
+  b: Side,
+  options: { clock: SpliceClock; idleTimeoutMs: number; done: (end: SpliceEnd) => void },
+): Splice {
+  return new Spliced(a, b, options);
+}
+
+class Spliced implements Splice {
+  deadline: number;
+  fromA = 0;
+  fromB = 0;
+  #a: Side;
+  #b: Side;
+  #clock: SpliceClock;
+  #idleTimeoutMs: number;
+  #done: (end: SpliceEnd) => void;
+  #why: SpliceEnd['why'] = 'end';
+  #open = 2;
+
+  constructor(
+    a: Side,
+    b: Side,
+    options: { clock: SpliceClock; idleTimeoutMs: number; done: (end: SpliceEnd) => void },
+  ) {
+    this.#a = a;
+    this.#b = b;
+    this.#clock = options.clock;
+    this.#idleTimeoutMs = options.idleTimeoutMs;
+    this.#done = options.done;
+    this.deadline = this.#clock.now + this.#idleTimeoutMs;
+    this.#clock.add(this);
+    this.#wire(a, b, true);
+    this.#wire(b, a, false);
+    a.socket.resume();
+    b.socket.resume();
+  }
+
+  onDeadline(): void {
+    this.#why = 'idle';
+    this.close();
+  }
+
+  close(): void {
+    if (this.#why === 'end') this.#why = 'closed';
+    this.#a.socket.destroy();
+    this.#b.socket.destroy();
+  }
+
+  #wire(from: Side, to: Side, isA: boolean): void {
+    const source = from.socket;
+    const sink = to.socket;
+    const encrypts = 'encrypted' in sink;
+    const receive = (chunk: Buffer, borrowed: boolean): void => {
+      if (isA) this.fromA += chunk.length;
+      else this.fromB += chunk.length;
+      this.deadline = this.#clock.now + this.#idleTimeoutMs;
+      if (!sink.writable) return;
+      // A borrowed chunk may be passed on only where it is used up before write returns: TLS with nothing queued.
+      const copy = borrowed && !(encrypts && sink.writableLength === 0);
+      if (!sink.write(copy ? Buffer.from(chunk) : chunk) && sink.writableLength > QUEUE_LIMIT_BYTES)
+        source.pause();
+    };
+    if (from.inlet === null) source.on('data', (chunk: Buffer) => receive(chunk, false));
+    else from.inlet.receive = receive;
+    sink.on('drain', () => source.resume());
+    source.on('end', () => sink.end());
+    source.on('error', () => {
+      this.#why = 'reset';
+    });
+    source.once('close', () => {
+      // A side that broke takes the other with it; one that ended leaves it to finish.
+      if (!source.readableEnded || source.errored) {
+        if (this.#why === 'end') this.#why = 'reset';
+        sink.destroy();
+      }
+      if (--this.#open === 0) this.#finish();
+    });
+    if (source.readableEnded) sink.end();
+    if (source.destroyed && source.closed) {
+      sink.destroy();
+      if (--this.#open === 0) this.#finish();
+    }
+  }
+
+  #finish(): void {
+    this.#clock.delete(this);
+    this.#done({ fromA: this.fromA, fromB: this.fromB, why: this.#why });
+  }
+}

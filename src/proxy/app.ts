@@ -1,0 +1,68 @@
+/** The app beside the sidecar: one address on this host, plain TCP, connections kept and reused. */
+import type { Clock } from '../http/exchange.ts';
+import { connectPlain } from '../net/connect.ts';
+import type { Recorder } from '../telemetry/recorder.ts';
+import { HttpUpstream } from './http-upstream.ts';
+import type { Destination, Target } from './request.ts';
+
+/**
+ * Below the shortest keep-alive that common app servers have (Node: 5 s), so that a request does not meet a connection
+ * that the app is closing at this moment.
+ */
+const APP_IDLE_MS = 4_000;
+
+export interface AppOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly clock: Clock;
+  readonly recorder: Recorder;
+  readonly connectTimeoutMs: number;
+}
+
+export class AppDestination implements Destination, Target {
+  readonly host: string;
+  readonly port: number;
+  readonly upstream: HttpUpstream;
+  readonly name: string;
+  readonly cluster: string;
+  readonly tries = 1;
+  active = 0;
+
+  constructor(options: AppOptions) {
+    const { host, port, recorder } = options;
+    this.host = host;
+    this.port = port;
+    this.name = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+    this.cluster = `inbound|${port}||`;
+    this.upstream = new HttpUpstream({
+      clock: options.clock,
+      limits: {
+        maxConnections: 4_096,
+        maxPending: 16_384,
+        maxRequestsPerConnection: 0,
+        idleTimeoutMs: APP_IDLE_MS,
+      },
+      open: done =>
+        connectPlain({ host, port, timeoutMs: options.connectTimeoutMs }, (why, connection) => {
+          recorder.upstreamConnect('inbound', why ?? 'success');
+          done(why, why === null ? connection : null);
+        }),
+    });
+  }
+
+  pick(): Target {
+    return this;
+  }
+
+  report(): void {
+    // One endpoint: there is no other to prefer.
+  }
+
+  sweep(now: number): void {
+    this.upstream.pool.sweep(now);
+  }
+
+  close(): void {
+    this.upstream.close();
+  }
+}

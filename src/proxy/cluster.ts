@@ -1,0 +1,139 @@
+// Hot path: no promise, closure or string per chunk.
+/** One outbound destination: its endpoints, how one is picked, and how a connection to it is opened and checked. */
+import type { Clock, Duct } from '../http/exchange.ts';
+import { connectPlain, Inlet } from '../net/connect.ts';
+import type { Recorder } from '../telemetry/recorder.ts';
+import { type Algorithm, Balancer } from '../upstream/balance.ts';
+import { EndpointHealth, mayEject, type Outcome } from '../upstream/outlier.ts';
+import { HttpUpstream } from './http-upstream.ts';
+import type { Destination, Target } from './request.ts';
+import { poolOf, type RouteEndpoint, type RouteSpec, type UpstreamTls } from './route.ts';
+
+/** Opens TLS to an endpoint and judges the peer before a byte is sent; `why` null = the connection is good. */
+export type OpenTls = (
+  to: { host: string; port: number; security: UpstreamTls & { tls: true }; timeoutMs: number; inlet: Inlet },
+  done: (why: string | null, duct: Duct | null, peer: string | null) => void,
+) => void;
+
+export interface ClusterParts {
+  readonly clock: Clock;
+  readonly recorder: Recorder;
+  readonly openTls: OpenTls;
+  readonly warn: (message: string, fields: Record<string, unknown>) => void;
+}
+
+/** Istio's defaults: connectTimeout 10 s; idle connections to a peer sidecar may stay long. */
+const CONNECT_TIMEOUT_MS = 10_000;
+const IDLE_MS = 60_000;
+/** Envoy's implicit retries on connect failure, plus the first try. */
+const MAX_TRIES = 3;
+
+export class EndpointTarget implements Target {
+  readonly endpoint: RouteEndpoint;
+  readonly upstream: HttpUpstream;
+  readonly health: EndpointHealth;
+  readonly name: string;
+  readonly cluster: string;
+  readonly weight: number;
+  active = 0;
+  /** Proved on the last connection made. */
+  peer: string | null = null;
+  #parts: ClusterParts;
+  #timeoutMs: number;
+
+  constructor(endpoint: RouteEndpoint, spec: RouteSpec, cluster: string, parts: ClusterParts) {
+    const pool = poolOf(spec.policy);
+    this.endpoint = endpoint;
+    this.cluster = cluster;
+    this.weight = endpoint.weight;
+    this.name = endpoint.address.includes(':')
+      ? `[${endpoint.address}]:${endpoint.port}`
+      : `${endpoint.address}:${endpoint.port}`;
+    this.health = new EndpointHealth(spec.policy?.outlierDetection ?? null);
+    this.#parts = parts;
+    this.#timeoutMs = pool.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+    this.upstream = new HttpUpstream({
+      clock: parts.clock,
+      limits: {
+        maxConnections: pool.maxConnections ?? 4_096,
+        maxPending: pool.http1MaxPendingRequests ?? 16_384,
+        maxRequestsPerConnection: pool.maxRequestsPerConnection ?? 0,
+        idleTimeoutMs: pool.httpIdleTimeoutMs ?? IDLE_MS,
+      },
+      open: done => this.open(done),
+    });
+  }
+
+  /** Opens one connection; TLS peers are judged before `done`. */
+  open(done: (why: string | null, duct: Duct | null) => void): void {
+    const { address, port, security } = this.endpoint;
+    const settle = (why: string | null, duct: Duct | null): void => {
+      this.#parts.recorder.upstreamConnect('outbound', why ?? 'success');
+      done(why, duct);
+    };
+    if (!security.tls) {
+      connectPlain({ host: address, port, timeoutMs: this.#timeoutMs }, (why, connection) =>
+        settle(why, why === null ? connection : null),
+      );
+      return;
+    }
+    const inlet = new Inlet();
+    this.#parts.openTls(
+      { host: address, port, security, timeoutMs: this.#timeoutMs, inlet },
+      (why, duct, peer) => {
+        if (peer !== null) this.peer = peer;
+        settle(why, duct);
+      },
+    );
+  }
+}
+
+export class Cluster implements Destination {
+  readonly spec: RouteSpec;
+  readonly name: string;
+  readonly tries: number;
+  readonly targets: readonly EndpointTarget[];
+  #balancer: Balancer<EndpointTarget>;
+  #parts: ClusterParts;
+
+  constructor(spec: RouteSpec, parts: ClusterParts) {
+    this.spec = spec;
+    this.name = `outbound|${spec.port.number}||${spec.host}`;
+    this.#parts = parts;
+    this.targets = spec.endpoints.map(endpoint => new EndpointTarget(endpoint, spec, this.name, parts));
+    this.tries = Math.min(MAX_TRIES, Math.max(2, this.targets.length));
+    const algorithm: Algorithm = spec.policy?.loadBalancer ?? 'LEAST_REQUEST';
+    this.#balancer = new Balancer(algorithm);
+  }
+
+  pick(): EndpointTarget | null {
+    const { targets } = this;
+    if (targets.length === 1 && this.spec.policy?.outlierDetection == null) return targets[0] ?? null;
+    const { now } = this.#parts.clock;
+    return this.#balancer.pick(targets.filter(target => !target.health.ejected(now)));
+  }
+
+  report(target: Target, outcome: Outcome): void {
+    const detection = this.spec.policy?.outlierDetection;
+    if (detection == null || !(target instanceof EndpointTarget)) return;
+    const { now } = this.#parts.clock;
+    const ejected = this.targets.filter(t => t.health.ejected(now)).length;
+    if (
+      target.health.count(outcome, now, mayEject(this.targets.length, ejected, detection.maxEjectionPercent))
+    ) {
+      this.#parts.warn('endpoint ejected', { cluster: this.name, endpoint: target.name, outcome });
+    }
+  }
+
+  renew(): void {
+    for (const target of this.targets) target.upstream.renew();
+  }
+
+  sweep(now: number): void {
+    for (const target of this.targets) target.upstream.pool.sweep(now);
+  }
+
+  close(): void {
+    for (const target of this.targets) target.upstream.close();
+  }
+}

@@ -1,0 +1,121 @@
+/** All outbound destinations of one thread: found by authority, made on first use, kept while the configuration holds. */
+import type { ServiceEntry } from '../config/resources.ts';
+import { Cluster, type ClusterParts } from './cluster.ts';
+import { findService, type RouteSpec, routeSpec } from './route.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/** Destinations whose name no ServiceEntry spells out, kept at most: the app chooses them. */
+const MAX_PASSTHROUGH = 1_000;
+
+export class Clusters {
+  #snapshot: Snapshot;
+  #parts: ClusterParts;
+  #byAuthority = new Map<string, Cluster | null>();
+  #clusters = new Map<string, Cluster>();
+  #isOwn: (host: string, port: number) => boolean;
+
+  /** `isOwn` tells Outrider's own listeners, which are never a destination (loop). */
+  constructor(snapshot: Snapshot, parts: ClusterParts, isOwn: (host: string, port: number) => boolean) {
+    this.#snapshot = snapshot;
+    this.#parts = parts;
+    this.#isOwn = isOwn;
+  }
+
+  /**
+   * The destination for `host` (lower case) and `port`; null = no route.
+   * @param fallback the port of a destination that is passed through, when none is written
+   */
+  find(host: string, port: number | null, fallback: number): Cluster | null {
+    const key = port === null ? host : `${host}|${port}`;
+    const known = this.#byAuthority.get(key);
+    if (known !== undefined) return known;
+    if (this.#byAuthority.size > MAX_PASSTHROUGH) this.#forgetPassthrough();
+    const cluster = this.#make(host, port, fallback);
+    this.#byAuthority.set(key, cluster);
+    return cluster;
+  }
+
+  #make(host: string, port: number | null, fallback: number): Cluster | null {
+    const { resources, workload } = this.#snapshot;
+    const found = findService(resources, host, port);
+    if (found !== null) return this.#cluster(routeSpec(resources, workload, host, found));
+    const sidecar = resources.sidecars.find(
+      s => s.outboundTrafficPolicy !== null && selected(s.metadata.namespace, s.selector, this.#snapshot),
+    );
+    const mode = sidecar?.outboundTrafficPolicy ?? resources.mesh.outboundTrafficPolicy;
+    if (mode === 'REGISTRY_ONLY' || host === '' || this.#isOwn(host, port ?? fallback)) return null;
+    return this.#cluster(passthrough(host, port ?? fallback));
+  }
+
+  #cluster(spec: RouteSpec): Cluster {
+    const key = `${spec.host}|${spec.port.number}`;
+    let cluster = this.#clusters.get(key);
+    if (cluster === undefined) {
+      cluster = new Cluster(spec, this.#parts);
+      this.#clusters.set(key, cluster);
+    }
+    return cluster;
+  }
+
+  #forgetPassthrough(): void {
+    for (const [key, cluster] of this.#clusters) {
+      if (cluster.spec.entry.hosts.includes(cluster.spec.host)) continue;
+      cluster.close();
+      this.#clusters.delete(key);
+    }
+    this.#byAuthority.clear();
+  }
+
+  replace(snapshot: Snapshot): void {
+    this.#snapshot = snapshot;
+    for (const cluster of this.#clusters.values()) cluster.close();
+    this.#clusters.clear();
+    this.#byAuthority.clear();
+  }
+
+  /** Connections made with the certificates until now are not used again. */
+  renew(): void {
+    for (const cluster of this.#clusters.values()) cluster.renew();
+  }
+
+  sweep(now: number): void {
+    for (const cluster of this.#clusters.values()) cluster.sweep(now);
+  }
+}
+
+const PASSTHROUGH: ServiceEntry = Object.freeze({
+  kind: 'ServiceEntry',
+  metadata: { namespace: 'unknown', name: 'PassthroughCluster', createdAt: 0, annotations: {} },
+  origin: { file: '', line: 0, column: 0 },
+  hosts: [],
+  addresses: [],
+  ports: [],
+  location: 'MESH_EXTERNAL',
+  resolution: 'DNS',
+  endpoints: [],
+  subjectAltNames: [],
+});
+
+function passthrough(host: string, port: number): RouteSpec {
+  return {
+    host,
+    port: { number: port, name: 'passthrough', protocol: 'TCP', targetPort: null },
+    entry: PASSTHROUGH,
+    policy: null,
+    endpoints: [{ address: host, port, weight: 1, security: { tls: false, why: 'passthrough' } }],
+  };
+}
+
+function selected(
+  namespace: string,
+  selector: Readonly<Record<string, string>> | null,
+  snapshot: Snapshot,
+): boolean {
+  const { workload, resources } = snapshot;
+  if (selector === null)
+    return namespace === workload.namespace || namespace === resources.mesh.rootNamespace;
+  return (
+    namespace === workload.namespace &&
+    Object.entries(selector).every(([key, value]) => workload.labels[key] === value)
+  );
+}

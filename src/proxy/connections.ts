@@ -1,0 +1,68 @@
+/** The open connections of one thread: for `/connections`, for draining, and for closing what policy no longer allows. */
+
+export interface ConnectionRow {
+  readonly direction: 'inbound' | 'outbound';
+  readonly peer: string | null;
+  readonly remote: string;
+  readonly local: string;
+  readonly protocol: string;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+}
+
+export interface OpenConnection {
+  describe(): ConnectionRow;
+  /** Finishes what is in flight and ends. */
+  drain(): void;
+  destroy(): void;
+}
+
+export class Connections {
+  #open = new Set<OpenConnection>();
+  #onEmpty: (() => void) | null = null;
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  add(connection: OpenConnection): void {
+    this.#open.add(connection);
+  }
+
+  delete(connection: OpenConnection): void {
+    this.#open.delete(connection);
+    if (this.#open.size === 0) this.#onEmpty?.();
+  }
+
+  [Symbol.iterator](): IterableIterator<OpenConnection> {
+    return this.#open.values();
+  }
+
+  list(limit: number): ConnectionRow[] {
+    const rows: ConnectionRow[] = [];
+    for (const connection of this.#open) {
+      if (rows.length >= limit) break;
+      rows.push(connection.describe());
+    }
+    return rows;
+  }
+
+  /** Drains all; resolves when none is left, or after `ms`, having destroyed the rest. */
+  async drain(ms: number): Promise<void> {
+    for (const connection of [...this.#open]) connection.drain();
+    if (this.#open.size > 0) await this.#emptyWithin(ms);
+    for (const connection of [...this.#open]) connection.destroy();
+  }
+
+  #emptyWithin(ms: number): Promise<void> {
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, ms);
+      this.#onEmpty = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,96 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * The HTTP/1.1 connections to one endpoint: an idle one for a request at once, or a new one, or a place in the queue.
+ */
+import type { FailureCode } from '../errors.ts';
+import type { Clock, Duct } from '../http/exchange.ts';
+import { type ClientOwner, H1Client } from '../http/h1-client.ts';
+import { Pool, type PoolLimits, type Waiter } from '../upstream/pool.ts';
+
+/** A request that wants a connection. */
+export interface Applicant extends Waiter<H1Client> {
+  /** It went away; a connection made for it serves others. */
+  readonly gone: boolean;
+  onConnection(client: H1Client): void;
+  onNoConnection(code: FailureCode, why: string): void;
+}
+
+/** Opens one connection, checked and ready for its first byte; `why` is null on success. */
+export type OpenConnection = (done: (why: string | null, duct: Duct | null) => void) => void;
+
+export class HttpUpstream implements ClientOwner {
+  readonly pool: Pool<H1Client>;
+  #open: OpenConnection;
+  #clock: Clock;
+  #closed = false;
+  /** Connections that are being opened now, and those made before the last `renew`. */
+  #era = 0;
+  #eras = new WeakMap<H1Client, number>();
+
+  constructor(options: { limits: PoolLimits; clock: Clock; open: OpenConnection }) {
+    this.pool = new Pool<H1Client>(options.limits);
+    this.#open = options.open;
+    this.#clock = options.clock;
+  }
+
+  /** Finds a connection. `maxIdleMs`: how long an idle one may have waited for this request. @returns true when it was idle */
+  apply(applicant: Applicant, maxIdleMs: number): boolean {
+    const client = this.pool.take(this.#clock.now, maxIdleMs);
+    if (client !== null) {
+      applicant.onConnection(client);
+      return true;
+    }
+    if (this.pool.reserve()) this.#connect(applicant);
+    else if (!this.pool.wait(applicant)) applicant.onNoConnection('overflow', 'too many pending requests');
+    return false;
+  }
+
+  forget(applicant: Applicant): void {
+    this.pool.forget(applicant);
+  }
+
+  #connect(applicant: Applicant): void {
+    const era = this.#era;
+    this.#open((why, duct) => {
+      if (duct === null) {
+        const next = this.pool.release(null);
+        if (next !== null) this.#serve(next as Applicant);
+        if (!applicant.gone) applicant.onNoConnection('connect_failed', why ?? 'connection failed');
+        return;
+      }
+      const client = new H1Client(duct, this, this.#clock);
+      client.idleSince = this.#clock.now;
+      this.#eras.set(client, era);
+      if (applicant.gone) this.onIdle(client);
+      else applicant.onConnection(client);
+    });
+  }
+
+  #serve(applicant: Applicant): void {
+    if (applicant.gone) return;
+    if (this.pool.reserve()) this.#connect(applicant);
+    else if (!this.pool.wait(applicant)) applicant.onNoConnection('overflow', 'too many pending requests');
+  }
+
+  onIdle(client: H1Client): void {
+    if (this.#closed || this.#eras.get(client) !== this.#era) client.destroy();
+    else this.pool.put(client);
+  }
+
+  onGone(client: H1Client): void {
+    const next = this.pool.release(client);
+    if (next !== null) this.#serve(next as Applicant);
+  }
+
+  /** Connections made until now finish their request and are not used again (new certificates, new policy). */
+  renew(): void {
+    this.#era++;
+    this.pool.clear();
+  }
+
+  /** No further reuse: the endpoint is gone from the configuration. */
+  close(): void {
+    this.#closed = true;
+    this.pool.clear();
+  }
+}

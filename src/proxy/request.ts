@@ -1,0 +1,196 @@
+// Hot path: no promise, closure or string per chunk.
+/** One request on its way through the hub: what it wants sent, where to, and its record. */
+import { randomUUID } from 'node:crypto';
+import type { FailureCode } from '../errors.ts';
+import { FAILURES } from '../errors.ts';
+import type { Exchange } from '../http/exchange.ts';
+import type { H1Client } from '../http/h1-client.ts';
+import type { RequestHead } from '../http/h1-parser.ts';
+import { DROP_REQUEST_ID, DROP_TRACEPARENT, type RequestEdits } from '../http/h1-write.ts';
+import type { ConnectionFacts } from '../telemetry/record.ts';
+import { AccessRecord } from '../telemetry/record.ts';
+import type { Recorder } from '../telemetry/recorder.ts';
+import type { Tracer } from '../telemetry/trace.ts';
+import type { Applicant, HttpUpstream } from './http-upstream.ts';
+
+/** A request that cannot be repeated takes a connection that was used this recently, or a new one. */
+const FRESH_IDLE_MS = 1_000;
+/** RFC 9110 9.2.2: repeatable after a stale connection broke. */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE']);
+
+/** Where a request goes: picks an upstream for each attempt. */
+export interface Destination {
+  /** Null when no endpoint is there or all are ejected. */
+  pick(): Target | null;
+  /** Tells how the attempt on this target went (outlier detection). */
+  report(target: Target, outcome: 'ok' | 'connect_failed' | 'gateway_error' | 'error'): void;
+  /** Endpoints that may be tried for one request. */
+  readonly tries: number;
+}
+
+export interface Target {
+  readonly upstream: HttpUpstream;
+  /** `address:port`, for the record. */
+  readonly name: string;
+  readonly cluster: string | null;
+  /** Requests in flight, for LEAST_REQUEST. */
+  active: number;
+}
+
+export class ProxiedRequest implements Applicant {
+  readonly exchange: Exchange<ProxiedRequest>;
+  readonly record: AccessRecord;
+  gone = false;
+  #edits: RequestEdits = NO_EDITS;
+  #destination: Destination | null = null;
+  #target: Target | null = null;
+  #tries = 0;
+  #recorder: Recorder;
+
+  constructor(exchange: Exchange<ProxiedRequest>, facts: ConnectionFacts, recorder: Recorder) {
+    this.exchange = exchange;
+    this.#recorder = recorder;
+    const record = new AccessRecord(facts);
+    const { head } = exchange;
+    record.method = head.method;
+    record.path = head.target;
+    record.authority = head.host;
+    record.protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0';
+    record.requestProtocol = head.grpc ? 'grpc' : 'http';
+    record.headers = head;
+    this.record = record;
+    exchange.context = this;
+  }
+
+  /** Sends the request to `destination`, with the lines of `added` in place of those that `drop` names. */
+  send(destination: Destination, edits: RequestEdits): void {
+    this.#destination = destination;
+    this.#edits = edits;
+    this.#attempt();
+  }
+
+  #attempt(): void {
+    const destination = this.#destination as Destination;
+    const target = destination.pick();
+    if (target === null) {
+      this.exchange.reply('no_healthy_upstream', '', 'no_healthy_upstream');
+      return;
+    }
+    this.#tries++;
+    this.#leaveTarget();
+    this.#target = target;
+    target.active++;
+    this.record.upstreamHost = target.name;
+    this.record.upstreamCluster = target.cluster;
+    const repeatable = IDEMPOTENT.has(this.exchange.head.method) && this.exchange.attempts === 0;
+    // After a stale connection only a new one will do.
+    const maxIdleMs = this.exchange.attempts > 0 ? -1 : repeatable ? Number.POSITIVE_INFINITY : FRESH_IDLE_MS;
+    if (target.upstream.apply(this, maxIdleMs)) this.#recorder.poolHit();
+  }
+
+  #leaveTarget(): void {
+    if (this.#target === null) return;
+    this.#target.active--;
+    this.#target.upstream.forget(this);
+    this.#target = null;
+  }
+
+  onConnection(client: H1Client): void {
+    if (this.gone) {
+      client.destroy();
+      return;
+    }
+    this.record.upstreamStartMs = performance.now();
+    this.exchange.forward(client, this.#edits);
+  }
+
+  onNoConnection(code: FailureCode, why: string): void {
+    const destination = this.#destination;
+    const target = this.#target;
+    if (destination !== null && target !== null && code === 'connect_failed') {
+      destination.report(target, 'connect_failed');
+      this.record.transportFailure = why;
+      if (this.#tries < destination.tries) {
+        this.#attempt();
+        return;
+      }
+    }
+    this.exchange.reply(
+      code,
+      why,
+      code === 'overflow' ? 'overflow' : 'upstream_reset_before_response_started{connection_failure}',
+    );
+  }
+
+  /** The pooled connection had gone stale: once more, on another. */
+  retry(): void {
+    this.#attempt();
+  }
+
+  /** A tunnel that this request opened has ended; its record has the bytes already. */
+  finishTunnel(): void {
+    this.gone = true;
+    this.#leaveTarget();
+    this.record.details = 'upgrade_completed';
+    this.#recorder.finishRequest(this.record);
+  }
+
+  /** Fills the record from the exchange and closes it. */
+  finish(): void {
+    this.gone = true;
+    const { exchange, record } = this;
+    const destination = this.#destination;
+    const target = this.#target;
+    this.#leaveTarget();
+    record.status = exchange.status;
+    record.flag = exchange.flag;
+    record.details =
+      exchange.details === '' ? (exchange.attempts > 0 ? 'via_upstream' : null) : exchange.details;
+    record.bytesReceived = exchange.bytesReceived;
+    record.bytesSent = exchange.bytesSent;
+    if (exchange.grpcStatus !== '') record.grpcStatus = Number(exchange.grpcStatus);
+    if (destination !== null && target !== null && exchange.attempts > 0) {
+      destination.report(target, outcomeOf(exchange.status, exchange.flag));
+    }
+    this.#recorder.finishRequest(record);
+  }
+}
+
+function outcomeOf(status: number, flag: string): 'ok' | 'gateway_error' | 'error' {
+  if (flag === 'UC' || flag === 'UT' || flag === 'UPE' || status === FAILURES.no_route.status)
+    return 'gateway_error';
+  if (status === FAILURES.connect_failed.status || status === FAILURES.response_timeout.status)
+    return 'gateway_error';
+  return status >= 500 ? 'error' : 'ok';
+}
+
+const NO_EDITS: RequestEdits = { target: '', added: '', drop: 0 };
+
+/**
+ * What every request gets: x-request-id when it has none, traceparent when tracing. Begins the span.
+ * @returns the edits for the request towards `target`
+ */
+export function standardEdits(
+  request: ProxiedRequest,
+  options: { target: string; added: string; drop: number; tracer: Tracer | null },
+): RequestEdits {
+  const { head } = request.exchange;
+  let { added, drop } = options;
+  if (head.requestId) request.record.requestId = requestIdOf(head);
+  else {
+    const id = randomUUID();
+    added += `x-request-id: ${id}\r\n`;
+    drop |= DROP_REQUEST_ID;
+    request.record.requestId = id;
+  }
+  const span = options.tracer?.begin(request.record, head.traceparent) ?? null;
+  if (span !== null) {
+    added += `traceparent: ${span.traceparent}\r\n`;
+    drop |= DROP_TRACEPARENT;
+  }
+  return { target: options.target, added, drop };
+}
+
+function requestIdOf(head: RequestHead): string | null {
+  return head.headerValues('x-request-id')[0] ?? null;
+}

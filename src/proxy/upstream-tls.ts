@@ -1,0 +1,130 @@
+/** TLS towards peers: the certificates of each mode, and the judgement on who answered, before a byte is sent. */
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { judgePeer } from '../identity/peer.ts';
+import type { IdentityGeneration } from '../identity/svid.ts';
+import { createOriginator, type HandshakeFacts, type Judgement, type Originator } from '../net/tls.ts';
+import type { OpenTls } from './cluster.ts';
+import { materialOf } from './material.ts';
+import type { UpstreamTls } from './route.ts';
+
+type Security = UpstreamTls & { tls: true };
+
+export class UpstreamTlsDoor {
+  #identity: IdentityGeneration;
+  #originator: Originator;
+  #trustDomains: () => readonly string[];
+  /** MUTUAL and SIMPLE with files of their own, by their paths; read again after every change of configuration. */
+  #byFiles = new Map<string, { originator: Originator; roots: string | null }>();
+
+  constructor(identity: IdentityGeneration, trustDomains: () => readonly string[]) {
+    this.#identity = identity;
+    this.#originator = createOriginator(materialOf(identity));
+    this.#trustDomains = trustDomains;
+  }
+
+  /** New connections present `identity` and trust its bundle from now on. */
+  replaceIdentity(identity: IdentityGeneration): void {
+    this.#identity = identity;
+    this.#originator.replace(materialOf(identity));
+    this.forgetFiles();
+  }
+
+  forgetFiles(): void {
+    this.#byFiles.clear();
+  }
+
+  open: OpenTls = (to, done) => {
+    const { security, inlet } = to;
+    let door: { originator: Originator; roots: string | null };
+    try {
+      door = this.#doorFor(security);
+    } catch (error) {
+      // A file of the DestinationRule that is missing or no PEM: this destination fails, the others do not.
+      const why = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
+      queueMicrotask(() => done(`client certificates: ${why}`, null, null));
+      return;
+    }
+    door.originator.connect<string>(
+      {
+        host: to.host,
+        port: to.port,
+        servername: security.sni,
+        timeoutMs: to.timeoutMs,
+        mode: security.mode,
+        roots: door.roots,
+        judge: facts => this.#judge(facts, security, to.host),
+        onread: inlet.onread(),
+      },
+      (...[why, socket, peer]) => done(why, socket === null ? null : { socket, inlet }, peer),
+    );
+  };
+
+  #doorFor(security: Security): { originator: Originator; roots: string | null } {
+    if (security.mode === 'ISTIO_MUTUAL') return { originator: this.#originator, roots: null };
+    const { clientCertificate, privateKey, caCertificates } = security;
+    const key = [security.mode, clientCertificate, privateKey, caCertificates].join('\n');
+    const known = this.#byFiles.get(key);
+    if (known !== undefined) return known;
+    const roots = caCertificates === null ? null : readFileSync(caCertificates, 'utf8');
+    let originator = this.#originator;
+    if (security.mode === 'MUTUAL') {
+      originator = createOriginator({
+        ...materialOf(this.#identity),
+        certChainPem: readFileSync(clientCertificate ?? '', 'utf8'),
+        keyPem: readFileSync(privateKey ?? '', 'utf8'),
+        ...(roots !== null && { rootPem: roots, crlPem: null }),
+      });
+    }
+    const door = { originator, roots };
+    this.#byFiles.set(key, door);
+    return door;
+  }
+
+  #judge(facts: HandshakeFacts, security: Security, host: string): Judgement<string> {
+    return security.mode === 'ISTIO_MUTUAL'
+      ? this.#judgeWorkload(facts, security.subjectAltNames)
+      : judgeServer(facts, security, host);
+  }
+
+  /** The peer's SPIFFE ID must be one of `expected`; none expected: the chain and the trust domain decide. */
+  #judgeWorkload(facts: HandshakeFacts, expected: readonly string[]): Judgement<string> {
+    const verdict = judgePeer({
+      der: facts.der,
+      authorizationError: facts.authorizationError,
+      trustDomains: this.#trustDomains(),
+      role: 'server',
+      now: Date.now(),
+    });
+    if (!verdict.ok) return verdict;
+    const { uri } = verdict.peer.id;
+    if (expected.length > 0 && !expected.includes(uri))
+      return { ok: false, reason: `unexpected identity ${uri}` };
+    return { ok: true, value: uri };
+  }
+}
+
+/** SIMPLE and MUTUAL (DestinationRule tls): the chain, and one of subjectAltNames or else the host name. */
+function judgeServer(facts: HandshakeFacts, security: Security, host: string): Judgement<string> {
+  if (facts.der === null) return { ok: false, reason: 'no_certificate' };
+  if (security.insecureSkipVerify) return { ok: true, value: host };
+  if (facts.authorizationError !== null)
+    return { ok: false, reason: `untrusted (${facts.authorizationError})` };
+  const certificate = new X509Certificate(facts.der);
+  const names = security.subjectAltNames.length > 0 ? security.subjectAltNames : [security.sni || host];
+  const uris = uriNames(certificate.subjectAltName ?? '');
+  const found = names.find(name =>
+    name.includes('://')
+      ? uris.includes(name)
+      : certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined,
+  );
+  return found === undefined ? { ok: false, reason: 'name_mismatch' } : { ok: true, value: found };
+}
+
+/** URI names out of Node's text; a quoted one holds characters that no honest URI has, and is passed over. */
+function uriNames(text: string): string[] {
+  return text
+    .split(', ')
+    .filter(name => name.startsWith('URI:') && !name.startsWith('URI:"'))
+    .map(name => name.slice(4));
+}

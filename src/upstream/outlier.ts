@@ -1,0 +1,49 @@
+/** Outlier detection (DestinationRule trafficPolicy.outlierDetection): an endpoint that fails is left out for a while. */
+import type { OutlierDetection } from '../config/resources.ts';
+
+export type Outcome = 'ok' | 'connect_failed' | 'gateway_error' | 'error';
+
+/** One endpoint's record. Times in ms on the caller's clock. */
+export class EndpointHealth {
+  ejectedUntil = 0;
+  #settings: OutlierDetection | null;
+  #failures = 0;
+  #gatewayFailures = 0;
+  #ejections = 0;
+
+  constructor(settings: OutlierDetection | null) {
+    this.#settings = settings;
+  }
+
+  ejected(now: number): boolean {
+    return this.ejectedUntil > now;
+  }
+
+  /** Counts one outcome. `mayEject` is whether the share of ejected endpoints allows one more. @returns whether it was ejected now */
+  count(outcome: Outcome, now: number, mayEject: boolean): boolean {
+    const settings = this.#settings;
+    if (settings === null) return false;
+    if (outcome === 'ok') {
+      this.#failures = 0;
+      this.#gatewayFailures = 0;
+      return false;
+    }
+    this.#failures++;
+    if (outcome !== 'error') this.#gatewayFailures++;
+    const { consecutive5xxErrors, consecutiveGatewayErrors } = settings;
+    const due =
+      (consecutive5xxErrors > 0 && this.#failures >= consecutive5xxErrors) ||
+      (consecutiveGatewayErrors > 0 && this.#gatewayFailures >= consecutiveGatewayErrors);
+    if (!due || !mayEject || this.ejected(now)) return false;
+    this.#failures = 0;
+    this.#gatewayFailures = 0;
+    this.#ejections++;
+    this.ejectedUntil = now + settings.baseEjectionTimeMs * this.#ejections;
+    return true;
+  }
+}
+
+/** Whether one more of `total` endpoints may be ejected when `ejected` are (maxEjectionPercent; at least one may). */
+export function mayEject(total: number, ejected: number, maxEjectionPercent: number): boolean {
+  return ejected === 0 || (ejected + 1) * 100 <= total * maxEjectionPercent;
+}

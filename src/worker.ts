@@ -1,0 +1,254 @@
+/**
+ * One data-plane thread: binds the ports with reusePort, decides on its own copy of the configuration, hands over
+ * counts when asked. It outlives every connection: what a peer sends ends at the most that peer's connection.
+ */
+import { parentPort } from 'node:worker_threads';
+import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import { CoarseClock } from './net/clock.ts';
+import type { Listener } from './net/listen.ts';
+import { listen } from './net/listen.ts';
+import { Clusters } from './proxy/clusters.ts';
+import { Connections } from './proxy/connections.ts';
+import type { EgressPort } from './proxy/egress.ts';
+import { Inbound } from './proxy/inbound.ts';
+import { Outbound } from './proxy/outbound.ts';
+import { compileSnapshot, type Snapshot } from './proxy/snapshot.ts';
+import { UpstreamTlsDoor } from './proxy/upstream-tls.ts';
+import { LineSink } from './telemetry/line-sink.ts';
+import { log, setLogLevel } from './telemetry/log.ts';
+import { Recorder } from './telemetry/recorder.ts';
+import type { Tracer } from './telemetry/trace.ts';
+import { workloadFacts } from './telemetry/workload.ts';
+
+const SWEEP_MS = 1_000; // idle upstream connections are closed at most this late
+const CONNECT_TIMEOUT_MS = 10_000; // Istio's connectTimeout default
+const MAX_CONNECTION_ROWS = 10_000;
+const STANDARD_OUTPUT = 1;
+
+/** The data plane of one thread. */
+class DataPlane {
+  #snapshot: Snapshot;
+  #clock = new CoarseClock();
+  #connections = new Connections();
+  #inboundConnections = this.#connections;
+  #outboundConnections = new Connections();
+  #recorder: Recorder;
+  #sink: LineSink;
+  #tls: UpstreamTlsDoor;
+  #clusters: Clusters;
+  #inbound: Inbound;
+  #outbound: Outbound;
+  #inboundListener: Listener | null = null;
+  #outboundListener: Listener | null = null;
+  #egress = new Map<string, Listener>();
+  #tracer: Tracer | null = null;
+  #tracingKey = '';
+  #start: WorkerStart;
+  #sweep: NodeJS.Timeout;
+
+  constructor(start: WorkerStart) {
+    const { settings, identity } = start;
+    this.#start = start;
+    this.#snapshot = compileSnapshot(start.resources, start.workload, start.generation);
+    this.#sink = new LineSink(STANDARD_OUTPUT);
+    this.#recorder = new Recorder({
+      workload: workloadFacts({
+        name: null,
+        namespace: start.workload.namespace,
+        serviceAccount: start.workload.serviceAccount,
+        labels: start.workload.labels,
+        cluster: null,
+        domain: 'cluster.local',
+      }),
+      accessLog: start.accessLog,
+      writeLine: line => this.#sink.write(line),
+      droppedLines: () => this.#sink.dropped,
+      worker: start.id,
+    });
+    const clock = this.#clock;
+    const recorder = this.#recorder;
+    const http = {
+      headerTimeoutMs: settings.headerTimeoutMs,
+      idleTimeoutMs: settings.idleTimeoutMs,
+      responseTimeoutMs: settings.responseTimeoutMs,
+    };
+    this.#tls = new UpstreamTlsDoor(identity, () => this.#snapshot.trustDomains);
+    this.#clusters = new Clusters(
+      this.#snapshot,
+      { clock, recorder, openTls: this.#tls.open, warn: log.warn },
+      (host, port) => this.#isOwn(host, port),
+    );
+    this.#inbound = new Inbound(this.#snapshot, identity, {
+      settings: {
+        app: settings.app,
+        protocols: settings.protocols,
+        http,
+        handshakeTimeoutMs: settings.handshakeTimeoutMs,
+        detectTimeoutMs: settings.detectTimeoutMs,
+        connectTimeoutMs: CONNECT_TIMEOUT_MS,
+        tcpIdleTimeoutMs: settings.idleTimeoutMs,
+      },
+      clock,
+      recorder,
+      connections: this.#inboundConnections,
+      tracer: () => this.#tracer,
+      warn: log.warn,
+    });
+    this.#outbound = new Outbound(this.#snapshot, identity, {
+      http,
+      tcpIdleTimeoutMs: settings.idleTimeoutMs,
+      clock,
+      recorder,
+      connections: this.#outboundConnections,
+      clusters: this.#clusters,
+      tracer: () => this.#tracer,
+    });
+    this.#sweep = setInterval(() => {
+      this.#inbound.sweep(clock.now);
+      this.#clusters.sweep(clock.now);
+    }, SWEEP_MS);
+    this.#sweep.unref();
+  }
+
+  async bind(): Promise<void> {
+    const { inbound, outbound } = this.#start;
+    await this.#startTracing();
+    this.#inboundListener = await this.#listen(inbound, 'inbound', raw => this.#inbound.accept(raw));
+    this.#outboundListener = await this.#listen(outbound, 'outbound', raw => this.#outbound.accept(raw));
+    await this.#openEgress(this.#start.egress);
+    tell({ type: 'bound', inbound: this.#inboundListener.address, outbound: this.#outboundListener.address });
+  }
+
+  #listen(
+    address: Address,
+    name: string,
+    onConnection: (raw: Parameters<Inbound['accept']>[0]) => void,
+  ): Promise<Listener> {
+    return listen({
+      ...address,
+      reusePort: true,
+      maxConnections: this.#start.settings.connectionLimit,
+      onConnection,
+      onOverflow: () => this.#recorder.upstreamConnect('inbound', 'connection_limit'),
+      onFault: error => log.error('accept failed', { listener: name, reason: error.message }),
+    });
+  }
+
+  /** Opens and closes Sidecar egress listeners until they are what the configuration says. */
+  async #openEgress(wanted: readonly EgressPort[]): Promise<void> {
+    const keys = new Map(
+      wanted.map(port => [`${port.listen.host}:${port.listen.port}>${port.host}:${port.port}`, port]),
+    );
+    for (const [key, listener] of this.#egress) {
+      if (keys.has(key)) continue;
+      this.#egress.delete(key);
+      void listener.close();
+    }
+    for (const [key, port] of keys) {
+      if (this.#egress.has(key)) continue;
+      this.#egress.set(
+        key,
+        await this.#listen(port.listen, 'egress', raw => this.#outbound.acceptTcp(raw, port.host, port.port)),
+      );
+    }
+  }
+
+  #isOwn(host: string, port: number): boolean {
+    const own = [this.#inboundListener, this.#outboundListener, ...this.#egress.values()];
+    if (!own.some(listener => listener?.address.port === port)) return false;
+    return host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0';
+  }
+
+  async configure(message: ToWorker & { type: 'config' }): Promise<void> {
+    this.#snapshot = compileSnapshot(message.resources, message.workload, message.generation);
+    this.#recorder.setAccessLog(message.accessLog);
+    this.#inbound.replaceSnapshot(this.#snapshot);
+    this.#outbound.replaceSnapshot(this.#snapshot);
+    this.#tls.forgetFiles();
+    await this.#openEgress(message.egress);
+    await this.#startTracing();
+  }
+
+  /** OpenTelemetry is loaded here and only when the mesh config asks for spans. */
+  async #startTracing(): Promise<void> {
+    const { tracing } = this.#snapshot.resources.mesh;
+    const key = JSON.stringify(tracing);
+    if (key === this.#tracingKey) return;
+    this.#tracingKey = key;
+    const before = this.#tracer;
+    this.#tracer = null;
+    await before?.shutdown();
+    if (tracing === null) return;
+    const { startTracing } = await import('./telemetry/trace.ts');
+    const { workload } = this.#snapshot;
+    this.#tracer = await startTracing(tracing, workload.serviceAccount || 'outrider');
+  }
+
+  identify(identity: WorkerStart['identity']): void {
+    this.#tls.replaceIdentity(identity);
+    this.#inbound.replaceIdentity(identity);
+    this.#outbound.replaceIdentity(identity);
+  }
+
+  /** Stops accepting and finishes what is in flight; outbound only when the app is gone. */
+  async drain(ms: number, outbound: boolean): Promise<void> {
+    const side = outbound ? this.#outbound : this.#inbound;
+    side.draining = true;
+    const listeners = outbound ? [this.#outboundListener, ...this.#egress.values()] : [this.#inboundListener];
+    for (const listener of listeners) void listener?.close();
+    await (outbound ? this.#outboundConnections : this.#inboundConnections).drain(ms);
+    if (outbound) {
+      await this.#tracer?.shutdown();
+      await this.#sink.close();
+    }
+    tell({ type: 'drained', outbound });
+  }
+
+  answer(question: number, what: 'counts' | 'connections'): void {
+    if (what === 'counts') tell({ type: 'counts', question, counts: this.#recorder.snapshot() });
+    else {
+      const rows = [
+        ...this.#inboundConnections.list(MAX_CONNECTION_ROWS),
+        ...this.#outboundConnections.list(MAX_CONNECTION_ROWS),
+      ];
+      tell({ type: 'connections', question, rows });
+    }
+  }
+}
+
+function tell(message: FromWorker): void {
+  parentPort?.postMessage(message);
+}
+
+let plane: DataPlane | null = null;
+/** Messages are handled one after the other: a rotation never overtakes the start. */
+let turn: Promise<void> = Promise.resolve();
+
+async function handle(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case 'start':
+      setLogLevel(message.settings.logLevel);
+      plane = new DataPlane(message);
+      return plane.bind();
+    case 'config':
+      return plane?.configure(message);
+    case 'identity':
+      return plane?.identify(message.identity);
+    case 'log-level':
+      return setLogLevel(message.level);
+    default:
+  }
+}
+
+parentPort?.on('message', (message: ToWorker) => {
+  // Questions and the drain do not wait: a scrape must not queue behind a slow start of tracing.
+  if (message.type === 'ask') plane?.answer(message.question, message.what);
+  else if (message.type === 'drain') void plane?.drain(message.ms, message.outbound);
+  else {
+    turn = turn
+      .then(() => handle(message))
+      .catch((error: unknown) => {
+        tell({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
+      });
+  }
+});
