@@ -4,10 +4,10 @@
  */
 
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build as esbuild, type Metafile, type Plugin } from 'esbuild';
+import { build as esbuild, type Metafile } from 'esbuild';
 import { thirdPartyLicenses } from './licenses.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -39,25 +39,9 @@ export async function build(outdir: string): Promise<Metafile> {
     banner: { js: BANNER },
     metafile: true,
     logLevel: 'warning',
-    plugins: [workerUrls()],
   });
   await writeFile(join(outdir, 'THIRD_PARTY_LICENSES.txt'), await thirdPartyLicenses(metafile, ROOT));
   return metafile;
-}
-
-/** `new URL('./worker.ts', import.meta.url)` names a source file; in the bundle it is the entry point in dist/. */
-function workerUrls(): Plugin {
-  const names = ENTRIES.map(entry => basename(entry, '.ts')).join('|');
-  const source = new RegExp(`'(?:\\.{1,2}/)+(${names})\\.ts'(?=, import\\.meta\\.url)`, 'g');
-  return {
-    name: 'worker-urls',
-    setup(build) {
-      build.onLoad({ filter: /\/src\/.*\.ts$/ }, async ({ path }) => {
-        const text = await readFile(path, 'utf8');
-        return { loader: 'ts', contents: text.replace(source, "'./$1.js'") };
-      });
-    },
-  };
 }
 
 if (import.meta.main) {

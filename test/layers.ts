@@ -18,6 +18,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
 };
 
+/** Files beside app.ts that are parts of it. */
+const LAYER_OF_FILE: Readonly<Record<string, string>> = {
+  child: 'app',
+  workers: 'app',
+  'explain-live': 'app',
+};
+
 interface Ban {
   readonly pattern: RegExp;
   readonly reason: string;
@@ -45,7 +52,7 @@ const FOOTGUNS: readonly Ban[] = [
     except: /^config\//,
   },
   {
-    pattern: /\bconsole\.\w+\(|\bprocess\.stdout\b/,
+    pattern: /\bconsole\.(?:log|error|warn|info|debug|dir|table|trace)\(|\bprocess\.stdout\b/,
     reason: 'standard output belongs to the command line and the access log',
     except: /^(?:cli|telemetry)\/|^main\.ts$/,
   },
@@ -108,7 +115,9 @@ function importFaults(path: string, { specifier, kind }: Import): string[] {
 
 function layerOf(path: string): string {
   const [first = '', second] = path.split('/');
-  return second === undefined ? basename(first, '.ts') : first;
+  if (second !== undefined) return first;
+  const name = basename(first, '.ts');
+  return LAYER_OF_FILE[name] ?? name;
 }
 
 function nameFaults(path: string): string[] {
