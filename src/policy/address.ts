@@ -29,7 +29,8 @@ export function parseAddress(text: string): Address | null {
 }
 
 /**
- * Reads an address or a CIDR block; host bits may be set, as in Go's ParseCIDR.
+ * Reads an address or a CIDR block; host bits may be set. A mapped block is an IPv6 block, which no address is in: Istio
+ * and Envoy read it so, too.
  * @returns null when the text is neither
  */
 export function parseBlock(text: string): Block | null {
@@ -41,10 +42,7 @@ export function parseBlock(text: string): Block | null {
   const longest = words.length * 32;
   const length = slash === -1 ? String(longest) : text.slice(slash + 1);
   if (!OCTET.test(length) || Number(length) > longest) return null;
-  const bits = Number(length);
-  return words.length === 4 && bits >= 96 && isMapped(words)
-    ? { words: [words[3] as number], bits: bits - 96 }
-    : { words, bits };
+  return { words, bits: Number(length) };
 }
 
 /** Whether `address` is in `block`; never across families, so `::/0` holds no IPv4 address. */

@@ -44,15 +44,26 @@ export const OPERATION_FIELDS = [
 
 /** Envoy keeps these as one value each and joins repeated lines by a comma; every other line is matched by itself. */
 const INLINE_HEADERS: ReadonlySet<string> = new Set([
-  ...['accept', 'accept-encoding', 'authorization', 'cache-control', 'content-encoding', 'content-type'],
+  ...[
+    'accept',
+    'accept-encoding',
+    'authorization',
+    'cache-control',
+    'content-encoding',
+    'content-type',
+    'expect',
+  ],
   ...[
     'access-control-request-headers',
     'access-control-request-method',
     'access-control-request-private-network',
   ],
-  ...['expect', 'grpc-accept-encoding', 'grpc-timeout', 'origin', 'pragma', 'referer', 'user-agent', 'via'],
-  ...['if-match', 'if-modified-since', 'if-none-match', 'if-range', 'x-client-trace-id', 'x-request-id'],
-  ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto'],
+  ...['grpc-accept-encoding', 'grpc-timeout', 'origin', 'pragma', 'referer', 'user-agent', 'via'],
+  ...['if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since'],
+  ...['x-client-trace-id', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto'],
+  ...['x-envoy-attempt-count', 'x-envoy-decorator-operation', 'x-envoy-downstream-service-cluster'],
+  ...['x-envoy-downstream-service-node', 'x-envoy-external-address', 'x-envoy-is-timeout-retry'],
+  ...['x-envoy-original-host', 'x-envoy-original-path', 'x-request-id'],
 ]);
 
 /**
@@ -107,8 +118,8 @@ export function compileClause(
 ): { readonly compiled: CompiledClause | null; readonly bad: readonly string[] } {
   if (subject.on === 'request') {
     const text = compileText(values, textOptions(subject.attribute));
-    const joined = INLINE_HEADERS.has(subject.header) || subject.header.startsWith('x-envoy-');
     const { attribute, header } = subject;
+    const joined = INLINE_HEADERS.has(header);
     const clause: RequestClause = { field, wants: values, negated, attribute, header, joined, text };
     return { compiled: { on: 'request', clause }, bad: [] };
   }

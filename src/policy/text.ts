@@ -24,9 +24,9 @@ export interface TextOptions {
   readonly templates?: boolean;
 }
 
-// pchar of RFC 3986 without `*`, plus `=`: what Envoy's URI template lets an operator match.
-const PCHAR = "[A-Za-z0-9\\-._~%!$&'()+,;:@=]";
-const PCHAR_OR_SLASH = "[A-Za-z0-9\\-._~%!$&'()+,;:@=/]";
+// pchar of RFC 3986: what Envoy's URI template lets an operator match.
+const PCHAR = "[A-Za-z0-9\\-._~%!$&'()*+,;:@=]";
+const PCHAR_OR_SLASH = "[A-Za-z0-9\\-._~%!$&'()*+,;:@=/]";
 
 /**
  * Compiles the values of one field. `*` = presence; a leading `*` makes a suffix (its rest is literal, even a `*` at

@@ -1,0 +1,47 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { type ExplainAnswer, explainRequest } from '../../src/policy/explain.ts';
+import { parseExplainRequest } from '../../src/policy/explain-request.ts';
+import { type Case, readCase, readCaseFile } from './case-file.ts';
+
+const FOLDER = join(import.meta.dirname, 'cases');
+
+for (const name of readdirSync(FOLDER).sort()) {
+  t.test(name, t => {
+    const { resources, tables } = readCaseFile(join(FOLDER, name), t.testdir());
+    for (const { says, workload, cases } of tables) {
+      t.test(says, t => {
+        for (const line of cases) {
+          const wanted = readCase(line);
+          const parsed = parseExplainRequest(wanted.request);
+          if (!parsed.ok) throw new Error(parsed.reason);
+          const answer = explainRequest(resources, workload, parsed.request);
+          t.ok(meets(answer, wanted), line, { answer });
+          t.same(contradictions(answer), [], `the trace agrees: ${line}`, { answer });
+        }
+        t.end();
+      });
+    }
+    t.end();
+  });
+}
+
+function meets(answer: ExplainAnswer, { decision, why }: Case): boolean {
+  if (answer.decision !== decision) return false;
+  if (why === undefined) return true;
+  if (why.includes('#')) return `${answer.policy}#${answer.rule}` === why;
+  if (why === 'none') return answer.reason === 'rbac_access_denied_matched_policy[none]';
+  if (why === 'default') return answer.policy === undefined;
+  return answer.reason === why;
+}
+
+/** Lines of a trace that say the opposite of the decision: only the last may have matched, and only when a rule decided. */
+function contradictions({ trace, policy }: ExplainAnswer): string[] {
+  const claims = trace.filter(line => line.startsWith('ALLOW') || line.startsWith('DENY'));
+  return claims.filter((line, i) => {
+    const failed =
+      line.includes('did not match') || line.includes('can never') || line.includes('has no rules');
+    return failed === (policy !== undefined && i === claims.length - 1);
+  });
+}
