@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 
@@ -60,14 +61,38 @@ function listFolder(folder: string): readonly ManifestFile[] {
   ];
 }
 
-/** The text of a manifest file, or why it cannot be had. */
-export function readManifestFile(file: string): { ok: true; text: string } | { ok: false; message: string } {
+/** A file's text, or what is wrong with the file or the path that was given. */
+export type ManifestText =
+  | { readonly ok: true; readonly file: string; readonly text: string }
+  | Extract<ManifestFile, { ok: false }>;
+
+/** Reads every manifest of the paths once. `digest` is a hash of their names and texts, faults included. */
+export function readManifestFiles(paths: readonly string[]): {
+  readonly texts: readonly ManifestText[];
+  readonly digest: string;
+} {
+  const hash = createHash('sha256');
+  const texts = listManifestFiles(paths).map((entry): ManifestText => {
+    const { file } = entry;
+    const content = entry.ok ? readManifestFile(file) : entry;
+    const text = content.ok ? content.text : content.message;
+    hash.update(JSON.stringify([file, content.ok, text.length])).update(text);
+    return content.ok ? { ok: true, file, text } : { severity: 'error', ...content, file };
+  });
+  return { texts, digest: hash.digest('hex') };
+}
+
+function readManifestFile(file: string): { ok: true; text: string } | { ok: false; message: string } {
   try {
     if (statSync(file).size > MAX_FILE_BYTES) {
       return { ok: false, message: `has more than ${MAX_FILE_BYTES} bytes; split it` };
     }
-    const bytes = readFileSync(file);
-    return { ok: true, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
+    if (text.trim() !== '') return { ok: true, text };
+    return {
+      ok: false,
+      message: 'is empty: half written, or meant to say nothing? remove it, or write a comment',
+    };
   } catch (error) {
     return { ok: false, message: reasonOf(error) };
   }

@@ -1,7 +1,7 @@
 import { readAuthorizationPolicy } from './authorization-policy.ts';
 import { readDestinationRule } from './destination-rule.ts';
 import { flattenList, kindOf, openDocument, type ResourceDocument, readDocument } from './document.ts';
-import { canRead, isMeshFile, listManifestFiles, readManifestFile } from './files.ts';
+import { canRead, isMeshFile, readManifestFiles } from './files.ts';
 import { deepFreeze } from './freeze.ts';
 import { isReadable } from './kinds.ts';
 import { DEFAULT_MESH, readMeshConfig } from './mesh-config.ts';
@@ -16,23 +16,30 @@ import { parseYaml } from './yaml.ts';
 
 /** What the files say, or everything that is wrong with them (`faults` holds the warnings too). */
 export type Manifests =
-  | { readonly ok: true; readonly resources: Resources; readonly warnings: readonly Fault[] }
-  | { readonly ok: false; readonly faults: readonly Fault[] };
+  | {
+      readonly ok: true;
+      readonly digest: string;
+      readonly resources: Resources;
+      readonly warnings: readonly Fault[];
+    }
+  | { readonly ok: false; readonly digest: string; readonly faults: readonly Fault[] };
 
 /**
  * Reads and validates every manifest of the paths (files, or folders of them). The result is all or nothing: one error
- * anywhere refuses the whole, so that no policy is ever half in force. Frozen plain data; never throws.
+ * anywhere refuses the whole, so that no policy is ever half in force. Frozen plain data; never throws. `digest` is a
+ * hash of the bytes that were read, for `watchManifests`.
  */
 export function loadManifests(paths: readonly string[]): Manifests {
   const faults: Fault[] = [];
   const loader = new Loader(faults);
-  for (const entry of listManifestFiles(paths)) {
-    if (entry.ok) loader.readFile(entry.file);
+  const { texts, digest } = readManifestFiles(paths);
+  for (const entry of texts) {
+    if (entry.ok) loader.readText(entry.file, entry.text);
     else faults.push(fileFault(entry.file, entry.severity, entry.message));
   }
-  if (faults.some(({ severity }) => severity === 'error')) return deepFreeze({ ok: false, faults });
+  if (faults.some(({ severity }) => severity === 'error')) return deepFreeze({ ok: false, digest, faults });
   const { resources } = loader;
-  return deepFreeze({ ok: true, resources, warnings: [...faults, ...overlapWarnings(resources)] });
+  return deepFreeze({ ok: true, digest, resources, warnings: [...faults, ...overlapWarnings(resources)] });
 }
 
 type Mutable = { -readonly [K in Exclude<keyof Resources, 'mesh'>]: Resources[K][number][] };
@@ -59,13 +66,8 @@ class Loader {
     return { mesh: this.#mesh ?? DEFAULT_MESH, ...this.#lists };
   }
 
-  readFile(file: string): void {
-    const content = readManifestFile(file);
-    if (!content.ok) {
-      this.#faults.push(fileFault(file, 'error', content.message));
-      return;
-    }
-    for (const parsed of parseYaml(content.text)) {
+  readText(file: string, text: string): void {
+    for (const parsed of parseYaml(text)) {
       if (!parsed.ok) this.#faults.push({ ...fileFault(file, 'error', parsed.message), ...parsed.place });
       else if (parsed.node) {
         for (const node of flattenList(parsed.node, file, this.#faults)) this.#readNode(node, file);

@@ -1,11 +1,12 @@
-import { createHash } from 'node:crypto';
-import { type FSWatcher, statSync, watch } from 'node:fs';
+import { type FSWatcher, type Stats, statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
-import { listManifestFiles, readManifestFile } from './files.ts';
+import { readManifestFiles } from './files.ts';
 
 export interface WatchOptions {
   /** Called each time the files' names or bytes have changed and come to rest. It must not throw. */
   readonly onChange: () => void;
+  /** The digest of what was loaded last; what has changed since is a change. Without it, what stands there now is. */
+  readonly known?: string;
   /** How long to gather events, and how long the bytes must stay the same, before a change counts. */
   readonly debounceMs?: number;
   /** How often to look without any event: some file systems (network, bind mounts of single files) give none. */
@@ -18,7 +19,7 @@ const MAX_ROUNDS = 50; // a file that changes at every look is left to the next 
 
 /**
  * Watches the manifests of the paths: in-place rewriting, renaming over, new and removed files, and the swap of a
- * ConfigMap mount's `..data` link. Start it before the first load, so that no change falls between.
+ * ConfigMap mount's `..data` link.
  */
 export function watchManifests(paths: readonly string[], options: WatchOptions): { close(): void } {
   const watcher = new ManifestWatch(paths, options);
@@ -29,7 +30,7 @@ class ManifestWatch {
   readonly #paths: readonly string[];
   readonly #onChange: () => void;
   readonly #debounceMs: number;
-  readonly #folders = new Map<string, { watcher: FSWatcher; inode: number }>();
+  readonly #folders = new Map<string, { watcher: FSWatcher; identity: string }>();
   readonly #poll: NodeJS.Timeout;
   #pending: NodeJS.Timeout | null = null;
   #known: string;
@@ -39,14 +40,15 @@ class ManifestWatch {
 
   constructor(
     paths: readonly string[],
-    { onChange, debounceMs = DEBOUNCE_MS, pollMs = POLL_MS }: WatchOptions,
+    { onChange, known, debounceMs = DEBOUNCE_MS, pollMs = POLL_MS }: WatchOptions,
   ) {
     this.#paths = paths;
     this.#onChange = onChange;
     this.#debounceMs = debounceMs;
     this.#watchFolders();
-    this.#known = digestOf(paths);
-    this.#seen = this.#known;
+    this.#seen = digestOf(paths);
+    this.#known = known ?? this.#seen;
+    if (this.#seen !== this.#known) this.#later();
     this.#poll = setInterval(() => this.#wake(), pollMs).unref();
   }
 
@@ -86,17 +88,17 @@ class ManifestWatch {
     } else if (++this.#rounds < MAX_ROUNDS) this.#later();
   }
 
-  /** (Re)watches the folders that are there; one that was replaced has another inode. */
+  /** (Re)watches the folders that are there; one that was replaced is another. */
   #watchFolders(): void {
     for (const folder of new Set(this.#paths.map(folderOf))) {
-      const inode = inodeOf(folder);
+      const identity = identityOf(folder);
       const watched = this.#folders.get(folder);
-      if (watched?.inode === inode) continue;
+      if (watched && watched.identity === identity) continue;
       watched?.watcher.close();
       this.#folders.delete(folder);
-      if (inode === null) continue;
+      if (identity === null) continue;
       const watcher = this.#watchFolder(folder);
-      if (watcher) this.#folders.set(folder, { watcher, inode });
+      if (watcher) this.#folders.set(folder, { watcher, identity });
     }
   }
 
@@ -118,21 +120,24 @@ class ManifestWatch {
   }
 }
 
-/** A hash of every file's name and bytes; what cannot be read counts by its reason. */
 function digestOf(paths: readonly string[]): string {
-  const hash = createHash('sha256');
-  for (const entry of listManifestFiles(paths)) {
-    const content = entry.ok ? readManifestFile(entry.file) : entry;
-    const text = content.ok ? content.text : content.message;
-    hash.update(JSON.stringify([entry.file, content.ok, text.length])).update(text);
-  }
-  return hash.digest('hex');
+  return readManifestFiles(paths).digest;
 }
 
 function folderOf(path: string): string {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? path : dirname(path);
+  return statOf(path)?.isDirectory() ? path : dirname(path);
 }
 
-function inodeOf(folder: string): number | null {
-  return statSync(folder, { throwIfNoEntry: false })?.ino ?? null;
+/** Which folder stands at a path; null when none does. */
+function identityOf(folder: string): string | null {
+  const stat = statOf(folder);
+  return stat?.isDirectory() ? `${stat.dev}:${stat.ino}` : null;
+}
+
+function statOf(path: string): Stats | null {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) ?? null;
+  } catch {
+    return null; // no permission, or links in a circle: as good as absent
+  }
 }
