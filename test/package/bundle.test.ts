@@ -54,6 +54,16 @@ t.test('the start of the command loads no package', async t => {
   t.same(packagesIn(loadedWith('main.js')), []);
 });
 
+t.test('no chunk imports node:http as a module, which would load fetch with it', async t => {
+  const importers = Object.entries(outputs).filter(([, { imports }]) =>
+    imports.some(({ path, kind }) => kind !== 'require-call' && /^(node:)?http$/.test(path)),
+  );
+  t.same(
+    importers.map(([path]) => basename(path)),
+    [],
+  );
+});
+
 t.test('every package is inside: what is left to import is of Node, or optional', async t => {
   const left = Object.values(outputs).flatMap(({ imports }) => imports.filter(one => one.external));
   const missing = left.map(one => one.path).filter(path => !isBuiltin(path));
