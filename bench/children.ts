@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 const END_WAIT_MS = 10_000; // longer than any shutdown here, short enough to notice one that hangs
 const KEPT_OUTPUT = 8 * 1024;
 
-const running = new Set<ChildProcess>();
+/** What still runs, and whether it leads a process group. */
+const running = new Map<ChildProcess, boolean>();
 
 /** A child with the end of what it wrote, for the message when it dies. */
 export interface Child {
@@ -19,21 +20,24 @@ export interface Child {
   output(): string;
 }
 
-/** Starts a program. Throws when it cannot be started. */
+/**
+ * Starts a program in a process group of its own, so that what it starts (nginx's worker) can be ended with it, and a
+ * Ctrl-C in the terminal reaches the bench alone. Throws when it cannot be started.
+ */
 export async function start(
   command: string,
   args: readonly string[],
   options: SpawnOptions = {},
 ): Promise<Child> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, ...options });
   await once(child, 'spawn');
-  return adopt(child);
+  return adopt(child, true);
 }
 
 /** Starts one of the bench's own programs (a file of bench/programs/) with an IPC channel. */
 export function startProgram(file: string, args: readonly string[] = []): Child {
   const path = fileURLToPath(new URL(`programs/${file}`, import.meta.url));
-  return adopt(fork(path, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }));
+  return adopt(fork(path, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }), false);
 }
 
 /** Waits for the next message of a program; rejects when it ends first or says nothing for `timeoutMs`. */
@@ -62,7 +66,10 @@ export async function end(child: Child): Promise<void> {
   const { process: ended } = child;
   if (ended.exitCode !== null || ended.signalCode !== null) return;
   const gone = once(ended, 'exit');
-  const timer = setTimeout(() => ended.kill('SIGKILL'), END_WAIT_MS);
+  const timer = setTimeout(
+    () => (running.get(ended) ? killGroup(child.pid) : ended.kill('SIGKILL')),
+    END_WAIT_MS,
+  );
   ended.kill('SIGTERM');
   await gone;
   clearTimeout(timer);
@@ -82,10 +89,21 @@ export async function run(command: string, args: readonly string[], timeoutMs: n
   return text;
 }
 
-/** Kills what still runs. For exit handlers: synchronous. */
+/** Kills what still runs, with its group. For exit handlers: synchronous. */
 export function killAll(): void {
-  for (const child of running) child.kill('SIGKILL');
+  for (const [child, leads] of running) {
+    if (leads && child.pid !== undefined) killGroup(child.pid);
+    else child.kill('SIGKILL');
+  }
   running.clear();
+}
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
 }
 
 /** Makes sure that no child outlives the bench. Call once, before the first child. */
@@ -100,14 +118,14 @@ export function endChildrenWithThisProcess(): void {
   }
 }
 
-function adopt(child: ChildProcess): Child {
+function adopt(child: ChildProcess, leads: boolean): Child {
   let kept = '';
   const keep = (chunk: Buffer) => {
     kept = (kept + chunk.toString()).slice(-KEPT_OUTPUT);
   };
   child.stdout?.on('data', keep);
   child.stderr?.on('data', keep);
-  running.add(child);
+  running.set(child, leads);
   child.once('exit', () => running.delete(child));
   return { process: child, pid: child.pid ?? 0, output: () => kept.trim() };
 }

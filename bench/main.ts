@@ -3,7 +3,7 @@
  * case in interleaved rounds, and writes the table, results/latest.json and results/chart.svg.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Bench } from './bench.ts';
@@ -13,6 +13,7 @@ import { makeIdentities } from './certificates.ts';
 import { toSvg } from './chart.ts';
 import { endChildrenWithThisProcess, nextMessage, startProgram } from './children.ts';
 import { thisMachine } from './machine.ts';
+import { machineCpuMicros, ownCpuMicros } from './measure.ts';
 import { type Options, parseOptions, USAGE } from './options.ts';
 import { findEnvoy } from './peers/envoy.ts';
 import { findHaproxy } from './peers/haproxy.ts';
@@ -52,13 +53,16 @@ async function main(options: Options): Promise<void> {
 
   const peers = await peersThatWork(bench, options);
   const cases = CASES.filter(one => options.cases.includes(one.name));
+  const watch = watchStrangers();
   const notes = await measureAll(bench, cases, peers);
+  const strangers = watch();
   const results: Results = {
     startedAt,
     machine: thisMachine(),
     peers: peers.map(({ name, version }) => ({ name, version })),
     plaintextLoad: wrk ? 'wrk' : 'autocannon',
     effort: options.effort,
+    strangers,
     cases: cases.map(one => ({
       name: one.name,
       what: one.what,
@@ -69,6 +73,17 @@ async function main(options: Options): Promise<void> {
   };
   report(results, options);
   if (options.profile) await profileAll(bench, cases, peers);
+}
+
+/** Gives a function that says what share of the machine's CPU others have taken since. */
+function watchStrangers(): () => number {
+  const startedAt = performance.now();
+  const others = () => machineCpuMicros() - ownCpuMicros();
+  const before = others();
+  return () => {
+    const available = (performance.now() - startedAt) * 1000 * cpus().length;
+    return Math.max(0, others() - before) / available;
+  };
 }
 
 /** Only a program that runs on Node has a profile to take. */

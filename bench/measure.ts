@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 /** One tick of utime and stime in /proc/<pid>/stat: USER_HZ is 100 on every Linux that Node runs on. */
 const TICK_MICROS = 10_000;
-const STAT = { ppid: 1, utime: 11, stime: 12 } as const; // fields after the program's name, which may hold spaces
+const STAT = { ppid: 1, utime: 11, stime: 12, cutime: 13, cstime: 14 } as const; // fields after the program's name, which may hold spaces
 
 export interface Memory {
   /** Resident set now, MB (10^6 bytes). */
@@ -20,6 +20,21 @@ export function cpuMicros(pids: readonly number[]): number {
     if (fields) ticks += Number(fields[STAT.utime]) + Number(fields[STAT.stime]);
   }
   return ticks * TICK_MICROS;
+}
+
+/** CPU that the whole machine has spent on anything but waiting, since it started, in microseconds. */
+export function machineCpuMicros(): number {
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = read('/proc/stat')
+    .split('\n', 1)
+    .flatMap(line => line.split(/\s+/).slice(1).map(Number));
+  return (user + nice + system + irq + softirq + steal) * TICK_MICROS;
+}
+
+/** CPU of this process, of its children that run and of those that have ended, and of theirs, in microseconds. */
+export function ownCpuMicros(): number {
+  const fields = stat(process.pid) ?? [];
+  const ended = (Number(fields[STAT.cutime]) + Number(fields[STAT.cstime])) * TICK_MICROS;
+  return ended + cpuMicros([process.pid]);
 }
 
 /** Resident memory of the processes and their descendants, added up: pages that they share count once for each. */

@@ -24,7 +24,7 @@ export const USAGE = `npm run bench -- [flags]
   --peers a,b              ${PEER_NAMES.join(' ')}; default: those installed
   --rounds N               interleaved rounds, default 3
   --seconds N              measured time of a load, default 5
-  --warmup N               seconds before it, default 2
+  --warmup N               seconds before it, default 3
   --connections N          of the full-load cases, default 64
   --idle-connections N     default 2000
   --start-runs N           starts a round, default 10
@@ -68,7 +68,7 @@ export function parseOptions(args: readonly string[]): Options | null {
     effort: {
       rounds: whole('rounds', values.rounds, quick ? 1 : 3),
       seconds: whole('seconds', values.seconds, quick ? 2 : 5),
-      warmupSeconds: whole('warmup', values.warmup, quick ? 1 : 2),
+      warmupSeconds: whole('warmup', values.warmup, quick ? 1 : 3),
       connections: whole('connections', values.connections, 64),
       idleConnections: whole('idle-connections', values['idle-connections'], quick ? 200 : 2_000),
       startRuns: whole('start-runs', values['start-runs'], quick ? 3 : 10),

@@ -13,6 +13,8 @@ export interface Results {
   /** What loads plaintext listeners. */
   readonly plaintextLoad: 'wrk' | 'autocannon';
   readonly effort: Effort;
+  /** Share of the machine's CPU, 0..1, that processes which the bench did not start took while it measured. */
+  readonly strangers: number;
   readonly cases: readonly CaseResult[];
 }
 

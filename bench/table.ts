@@ -9,7 +9,7 @@ export function toMarkdown(results: Results): string {
   return `${heading(results)}\n\n${medianTable(results)}\n\n${targetTable(results)}\n`;
 }
 
-function heading({ startedAt, machine, peers, effort, plaintextLoad }: Results): string {
+function heading({ startedAt, machine, peers, effort, strangers, plaintextLoad }: Results): string {
   const versions = peers.map(peer => `${peer.name} ${peer.version}`).join(', ');
   return [
     `${startedAt.slice(0, 10)}, ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.kernel};`,
@@ -18,6 +18,7 @@ function heading({ startedAt, machine, peers, effort, plaintextLoad }: Results):
     `Medians of ${effort.rounds} interleaved ${effort.rounds === 1 ? 'round' : 'rounds'} of ${effort.seconds} s`,
     `after ${effort.warmupSeconds} s of warm-up, ${effort.connections} connections;`,
     `mutual-TLS load by autocannon, plaintext load by ${plaintextLoad}.`,
+    `Other processes took ${Math.round(strangers * 100)} % of the machine's CPU meanwhile.`,
   ].join(' ');
 }
 

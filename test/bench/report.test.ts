@@ -37,6 +37,7 @@ const RESULTS: Results = {
   machine: { cpu: 'A CPU', cores: 2, memoryGb: 8, kernel: 'Linux 6', node: 'v26.10.0', openssl: '3.5.8' },
   peers: [{ name: 'envoy', version: '1.40.0' }],
   plaintextLoad: 'wrk',
+  strangers: 0.034,
   effort: {
     rounds: 3,
     warmupSeconds: 2,
@@ -85,7 +86,7 @@ t.test('a target is not judged without the peer that it is held against', async 
 
 t.test('the table names the machine, the ratios, the missed targets and the failed cases', async t => {
   const markdown = toMarkdown(RESULTS);
-  t.match(markdown, /A CPU, 2 cores.*envoy 1\.40\.0.*3 interleaved rounds/);
+  t.match(markdown, /A CPU, 2 cores.*envoy 1\.40\.0.*3 interleaved rounds.*Other processes took 3 %/);
   t.match(markdown, '| h1-in | envoy | 60 µs CPU a request | – | – | – | – | – | 0.50 |');
   t.match(markdown, '| h1-in | outrider | 30 µs CPU a request | 20,000 requests |');
   t.match(markdown, '| h1-in | 30 µs CPU a request | at most 28 (1.4 × haproxy 20) | **missed** |');
