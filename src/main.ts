@@ -20,7 +20,25 @@ const USAGE = `usage: outrider COMMAND [flags]
 `;
 
 const COMMANDS: Readonly<Record<string, Command>> = {
-  inject: async () => failed(1, 'inject is not supported yet'),
+  run: async args => {
+    const { parseRun } = await import('./cli/run-flags.ts');
+    return carryOut(parseRun(args, readEnvironment()), async settings =>
+      (await import('./cli/run.ts')).runRun(settings),
+    );
+  },
+  check: async args => (await import('./cli/check.ts')).check(args),
+  explain: async args => {
+    const { parseExplain } = await import('./cli/command-flags.ts');
+    return carryOut(parseExplain(args), async ({ request, ...options }) => {
+      const { runExplain } = await import('./cli/explain.ts');
+      const headers = request.headers.map(({ name, value }) => `${name}: ${value}`);
+      return runExplain({ ...options, request: { ...request, headers } }, process);
+    });
+  },
+  inject: async args => {
+    const { parseInject } = await import('./cli/command-flags.ts');
+    return carryOut(parseInject(args), async () => failed(1, 'inject is not supported yet'));
+  },
   healthcheck: async args => {
     const { parseHealthcheck, runHealthcheck } = await import('./cli/healthcheck.ts');
     return carryOut(parseHealthcheck(args, readEnvironment()), runHealthcheck);
