@@ -2,7 +2,7 @@
  * Every process that the bench starts is started here and ended here: on normal exit, on an error and on SIGINT or
  * SIGTERM. Nothing else is ever signalled.
  */
-import { type ChildProcess, fork, type SpawnOptions, spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
@@ -24,14 +24,11 @@ export interface Child {
  * Starts a program in a process group of its own, so that what it starts (nginx's worker) can be ended with it, and a
  * Ctrl-C in the terminal reaches the bench alone. Throws when it cannot be started.
  */
-export async function start(
-  command: string,
-  args: readonly string[],
-  options: SpawnOptions = {},
-): Promise<Child> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, ...options });
+export async function start(command: string, args: readonly string[]): Promise<Child> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  const adopted = adopt(child, true);
   await once(child, 'spawn');
-  return adopt(child, true);
+  return adopted;
 }
 
 /** Starts one of the bench's own programs (a file of bench/programs/) with an IPC channel. */

@@ -87,6 +87,6 @@ function boundOf(
   });
   const [least] = measured.sort((a, b) => a.value - b.value);
   if (!least) return null;
-  const peer = `${least.peer} ${Number(least.value.toPrecision(3))}`;
+  const peer = `${least.peer} ${Number(least.value.toPrecision(4))}`;
   return { limit: limit.factor * least.value, reason: `${limit.factor} × ${peer}` };
 }
