@@ -163,7 +163,7 @@ function explainHttp(
   const decision = decideRequest(policy, attributes, trace);
   const grpc = headers.get('content-type')?.[0]?.startsWith('application/grpc') === true;
   return {
-    decided: { ...outcome(decision), ...httpStatus(decision, grpc) },
+    decided: outcome(decision, httpStatus(decision, grpc)),
     path: { path: attributes.path },
     trace,
   };
@@ -185,16 +185,19 @@ function originForm(method: string, path: string): { target: string; host?: stri
   return { target: rest.startsWith('/') ? rest : `/${rest}`, host };
 }
 
-function outcome(decision: Decision): Explained['decided'] {
+function outcome(decision: Decision, status: HttpStatus = {}): Explained['decided'] {
   return {
     decision: decision.allow ? 'allow' : 'deny',
+    ...status,
     ...(decision.reason === '' ? {} : { reason: decision.reason }),
     ...(decision.policy === null ? {} : { policy: decision.policy }),
     ...(decision.rule === null ? {} : { rule: decision.rule }),
   };
 }
 
-function httpStatus({ allow }: Decision, grpc: boolean): Pick<ExplainAnswer, 'status' | 'grpcStatus'> {
+type HttpStatus = Pick<ExplainAnswer, 'status' | 'grpcStatus'>;
+
+function httpStatus({ allow }: Decision, grpc: boolean): HttpStatus {
   if (allow) return { status: 200 };
   return grpc ? { status: 200, grpcStatus: 7 } : { status: 403 };
 }

@@ -103,7 +103,8 @@ function requestMatches(clause: RequestClause, request: RequestAttributes): bool
     case 'method':
       return matchesText(clause.text, request.method);
     case 'host':
-      return matchesText(clause.text, lowerCase(request.host));
+      // Most hosts come in lower case and most policies name them whole: one comparison then.
+      return clause.text.exact === request.host || matchesText(clause.text, lowerCase(request.host));
     case 'authority':
       return matchesText(clause.text, request.host);
     case 'target':
