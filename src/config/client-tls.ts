@@ -51,7 +51,7 @@ function checkMode(section: Section, tls: ClientTls): void {
     }
   }
   if (tls.mode === 'DISABLE') warnOfPlaintext(section, tls);
-  else if (tls.insecureSkipVerify && (tls.caCertificates || section.has('subjectAltNames'))) {
+  else if (tls.insecureSkipVerify && (tls.caCertificates || tls.subjectAltNames.length > 0)) {
     section.error(
       'insecureSkipVerify',
       'excludes caCertificates and subjectAltNames: nothing would check them',

@@ -26,6 +26,7 @@ export function readDestinationRule(
     section.notHonoured('retryBudget');
     section.close();
   }
+  spec.texts('exportTo');
   spec.notHonoured('subsets', 'exportTo');
   spec.close();
   if (report.failed) return null;

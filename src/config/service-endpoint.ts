@@ -2,9 +2,12 @@ import { addressFamily } from './addresses.ts';
 import { isDnsLabel, nameProblem } from './names.ts';
 import { quote } from './quote.ts';
 import type { ServiceEndpoint, ServicePort } from './resources.ts';
-import type { Section } from './section.ts';
+import type { Item, Section } from './section.ts';
 import { MAX_PORT } from './service-port.ts';
 
+const LABEL_KEY =
+  /^(?:[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?)*\/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 const MAX_WEIGHT = 4_294_967_295; // uint32
 
 /** Reads spec.endpoints of a ServiceEntry; each port that an endpoint names must be one of `ports`. */
@@ -23,7 +26,7 @@ export function readEndpoints(
 function readEndpoint(section: Section, known: ReadonlySet<string>, resolution: string): ServiceEndpoint {
   const address = readAddress(section, resolution);
   const ports = readPorts(section, known);
-  const labels = section.textMap('labels') ?? new Map();
+  const labels = readLabels(section);
   const serviceAccount = section.text('serviceAccount');
   const weight = section.whole('weight', 0, MAX_WEIGHT) || 1; // Istio: 0 and absent are 1
   section.notHonoured('network', 'locality');
@@ -31,7 +34,7 @@ function readEndpoint(section: Section, known: ReadonlySet<string>, resolution: 
   return {
     address,
     ports,
-    labels: Object.fromEntries(Array.from(labels, ([key, item]) => [key, item.value])),
+    labels,
     serviceAccount: serviceAccount || null,
     weight,
   };
@@ -50,6 +53,18 @@ function readAddress(section: Section, resolution: string): string {
     if (problem !== null) section.error('address', problem);
   }
   return address;
+}
+
+/** Kubernetes' own form, which a selector has to match. */
+function readLabels(section: Section): Readonly<Record<string, string>> {
+  const labels = section.textMap('labels') ?? new Map<string, Item>();
+  for (const [key, { value, place, path }] of labels) {
+    if (!LABEL_KEY.test(key))
+      section.report.error(place, `${path}: ${quote(key)} is not the name of a label`);
+    if (!LABEL_VALUE.test(value))
+      section.report.error(place, `${path}: ${quote(value)} is not the value of a label`);
+  }
+  return Object.fromEntries(Array.from(labels, ([key, { value }]) => [key, value]));
 }
 
 function readPorts(section: Section, known: ReadonlySet<string>): Readonly<Record<string, number>> {

@@ -5,6 +5,7 @@ import { refuseDryRun } from './peer-authentication.ts';
 import { quote } from './quote.ts';
 import type { ServiceEntry, ServicePort } from './resources.ts';
 import type { Section } from './section.ts';
+import { readSelector } from './selector.ts';
 import { readEndpoints } from './service-endpoint.ts';
 import { namesItsHost, readServicePort } from './service-port.ts';
 
@@ -22,8 +23,10 @@ export function readServiceEntry(document: ResourceDocument): ServiceEntry | nul
   const addresses = readAddresses(spec, resolution);
   const ports = readPorts(spec);
   const endpoints = readEndpoints(spec, ports, resolution);
-  checkTogether(spec, { resolution, hosts, ports, endpointCount: endpoints.length });
+  checkTogether(spec, { resolution, hosts, addresses, ports, endpointCount: endpoints.length });
   const subjectAltNames = (spec.texts('subjectAltNames') ?? []).map(({ value }) => value);
+  readSelector(spec, 'workloadSelector', 'labels');
+  spec.texts('exportTo');
   spec.notHonoured('exportTo', 'workloadSelector');
   spec.close();
   if (report.failed || resolution === 'DYNAMIC_DNS') return null;
@@ -76,37 +79,54 @@ function readPorts(spec: Section): readonly ServicePort[] {
 interface Together {
   readonly resolution: string;
   readonly hosts: readonly string[];
+  readonly addresses: readonly string[];
   readonly ports: readonly ServicePort[];
   readonly endpointCount: number;
 }
 
-/** What Istio refuses of fields that are each in order. */
-function checkTogether(spec: Section, { resolution, hosts, ports, endpointCount }: Together): void {
-  if (resolution === 'NONE') {
-    if (spec.has('endpoints'))
-      spec.error('endpoints', 'go with resolution STATIC or DNS; the resolution is NONE');
-    return;
-  }
-  if (resolution.startsWith('DNS') && endpointCount === 0) {
-    const wrong = hosts.find(host => nameProblem(host) !== null);
-    if (wrong !== undefined) {
-      spec.error(
-        'hosts',
-        `${quote(wrong)} cannot be looked up; resolution ${resolution} needs endpoints or full names`,
-      );
-    }
+/** What Istio says of fields that are each in order. */
+function checkTogether(spec: Section, entry: Together): void {
+  if (entry.resolution === 'NONE') checkUnresolved(spec, entry);
+  else if (entry.resolution === 'STATIC') checkStatic(spec, entry);
+  else checkLookup(spec, entry);
+  const anonymous = entry.ports.find(({ protocol }) => !namesItsHost(protocol));
+  if (entry.resolution === 'NONE' || entry.hosts.length < 2 || !anonymous) return;
+  const { number, protocol } = anonymous;
+  spec.error('hosts', `several hosts cannot share port ${number}: ${protocol} does not name its host`);
+}
+
+function checkUnresolved(spec: Section, { addresses, ports }: Together): void {
+  if (spec.has('endpoints'))
+    spec.error('endpoints', 'go with resolution STATIC or DNS; the resolution is NONE');
+  const blind = ports.find(({ protocol }) => protocol === 'TCP' || protocol === 'AUTO');
+  if (addresses.length > 0 || !blind) return;
+  spec.warning(
+    'ports',
+    `nothing leads to port ${blind.number} (${blind.protocol}) without addresses or a resolution`,
+  );
+}
+
+function checkStatic(spec: Section, { endpointCount }: Together): void {
+  if (endpointCount > 0 || spec.has('workloadSelector')) return;
+  spec.warning('resolution', 'is STATIC, but there are no endpoints: nothing can be reached');
+}
+
+function checkLookup(spec: Section, { resolution, hosts, addresses, ports, endpointCount }: Together): void {
+  const wrong = endpointCount === 0 && hosts.find(host => nameProblem(host) !== null);
+  if (wrong) {
+    spec.error(
+      'hosts',
+      `${quote(wrong)} cannot be looked up; resolution ${resolution} needs endpoints or full names`,
+    );
   }
   if (resolution === 'DNS_ROUND_ROBIN' && endpointCount > 1) {
     spec.error('endpoints', 'resolution DNS_ROUND_ROBIN takes one endpoint at most; write DNS for several');
   }
-  if (resolution === 'STATIC' && endpointCount === 0 && !spec.has('workloadSelector')) {
-    spec.warning('resolution', 'is STATIC, but there are no endpoints: nothing can be reached');
-  }
-  const anonymous = ports.find(({ protocol }) => !namesItsHost(protocol));
-  if (hosts.length > 1 && anonymous) {
-    spec.error(
+  const plain = ports.find(({ protocol }) => !/^(?:HTTP|GRPC)/.test(protocol) || protocol === 'HTTPS');
+  if (hosts.length > 1 && addresses.length > 0 && plain && plain.protocol !== 'AUTO') {
+    spec.warning(
       'hosts',
-      `several hosts cannot share port ${anonymous.number}: ${anonymous.protocol} does not name its host`,
+      `the addresses cannot tell several hosts apart on port ${plain.number} (${plain.protocol})`,
     );
   }
 }

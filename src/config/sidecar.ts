@@ -15,7 +15,7 @@ export function readSidecar(document: ResourceDocument): Sidecar | null {
   const { spec, metadata, origin, report } = document;
   refuseDryRun(document);
   const selector = readSelector(spec, 'workloadSelector', 'labels');
-  const egress = readEgress(spec);
+  const egress = readEgress(spec, metadata.namespace);
   const outboundTrafficPolicy = readOutbound(spec);
   spec.notHonoured('ingress', 'inboundConnectionPool');
   spec.close();
@@ -37,11 +37,11 @@ function readOutbound(spec: Section): Sidecar['outboundTrafficPolicy'] {
   return mode ?? 'REGISTRY_ONLY';
 }
 
-function readEgress(spec: Section): readonly EgressListener[] {
+function readEgress(spec: Section, namespace: string): readonly EgressListener[] {
   const taken = new Set<number>();
   const sections = spec.sections('egress') ?? [];
   return sections.map((section, i) => {
-    const listener = readListener(section);
+    const listener = readListener(section, namespace);
     const number = listener.port?.number;
     if (!section.has('port') && i < sections.length - 1) {
       section.fault('has no port: the listener for all other ports must be the last of the list');
@@ -53,7 +53,7 @@ function readEgress(spec: Section): readonly EgressListener[] {
   });
 }
 
-function readListener(section: Section): EgressListener {
+function readListener(section: Section, namespace: string): EgressListener {
   const port = section.section('port');
   const bind = section.text('bind') || null;
   if (bind !== null && addressFamily(bind) === null) {
@@ -64,13 +64,13 @@ function readListener(section: Section): EgressListener {
         : `${quote(bind)} is not an IP address`,
     );
   }
-  const hosts = readHosts(section);
+  const hosts = readHosts(section, namespace);
   section.choice('captureMode', ['DEFAULT', 'IPTABLES', 'NONE']); // Outrider listens on the port in any case
   section.close();
   return { port: port && readListenerPort(port), bind, hosts };
 }
 
-function readHosts(section: Section): readonly string[] {
+function readHosts(section: Section, namespace: string): readonly string[] {
   const items = section.texts('hosts') ?? [];
   if (!section.hasEntries('hosts'))
     section.error('hosts', 'must name at least one host, as namespace/dnsName');
@@ -78,7 +78,22 @@ function readHosts(section: Section): readonly string[] {
     const problem = hostProblem(value);
     if (problem !== null) section.report.error(place, `${path}: ${problem}`);
   }
+  const hosts = items.map(({ value }) => value.replace(/^\.\//, `${namespace}/`));
+  for (const [i, { place, path }] of items.entries()) {
+    const repeated = repeatOf(hosts[i] ?? '', hosts.slice(0, i));
+    if (repeated) section.report.warning(place, `${path}: ${repeated}`);
+  }
   return items.map(({ value }) => value);
+}
+
+/** How a host overlaps with those before it; null when it does not. */
+function repeatOf(host: string, before: readonly string[]): string | null {
+  const [namespace] = host.split('/', 1);
+  const covering = before.find(earlier => [host, `${namespace}/*`, '*/*'].includes(earlier));
+  if (covering !== undefined) return `${quote(covering)} before it covers it already; remove one`;
+  const covers =
+    host.endsWith('/*') && before.some(earlier => host === '*/*' || earlier.startsWith(`${namespace}/`));
+  return covers ? 'covers hosts before it; remove those' : null;
 }
 
 /** `namespace/dnsName`: the namespace may be `*` or `.`, the name `*` or `*.domain`, never a short name. */
