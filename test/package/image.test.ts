@@ -1,12 +1,13 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { APP_PATH, layImageRoot, NODE_PATH } from '../../scripts/image-root.ts';
+import { testAuthority, testIdentity, writeIdentityFolder } from '../certificates.ts';
 import { buildElsewhere, ROOT } from './built.ts';
-import { run } from './run.ts';
+import { run, start } from './run.ts';
 
 interface Instruction {
   readonly name: string;
@@ -128,14 +129,16 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
 
   // Only root may change the root folder and the user; what it shows holds for every other user as well.
   t.test('is all that uid 1337 needs to run', { skip: process.getuid?.() !== 0 && 'needs root' }, async t => {
-    const inside = (...args: string[]) =>
-      run(
+    const startInside = (...args: string[]) =>
+      start(
         '/usr/sbin/chroot',
         ['--userspec=1337:1337', root, NODE_PATH, `${APP_PATH}/bin/outrider.js`, ...args],
         {
           env: { HOME: '/' },
         },
       );
+
+    const inside = (...args: string[]) => startInside(...args).ended;
 
     t.test('the version', async t => {
       const { code, stdout, stderr } = await inside('--version');
@@ -158,6 +161,26 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
       t.equal((await inside('healthcheck', '--port', port)).code, 1);
       await new Promise(resolve => server.close(resolve));
       t.equal((await inside('healthcheck', '--port', port)).code, 1);
+    });
+
+    t.test('a sidecar that becomes ready, is found healthy, and ends on SIGTERM', async t => {
+      const certs = join(root, 'certs');
+      writeIdentityFolder(certs, await testIdentity(await testAuthority(), 'foo/app'));
+      for (const file of await readdir(certs)) await chmod(join(certs, file), 0o644); // root wrote them, 1337 reads
+      const ports = ['inbound', 'outbound', 'admin', 'health', 'telemetry'].flatMap(name => [
+        `--${name}`,
+        '0',
+      ]);
+      const { child, ended, said } = startInside('run', '--app', '1', '--workers', '1', ...ports);
+      const [, port = ''] = await said('stderr', /"msg":"ready".*"health":"0\.0\.0\.0:(\d+)".*\n/);
+      t.same(await inside('healthcheck', '--port', port), {
+        code: 0,
+        signal: null,
+        stdout: 'ready\n',
+        stderr: '',
+      });
+      child.kill('SIGTERM');
+      t.match(await ended, { code: 0, signal: null });
     });
 
     t.test('and it writes nothing', async t => {

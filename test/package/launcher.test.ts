@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -90,8 +89,8 @@ t.test('a Node too old for that stands before the pinned one', async t => {
   for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const) {
     t.test(`and forwards ${name}`, async t => {
       const launcher = await installed(t);
-      const { child, ended } = start(process.execPath, [...old, launcher, 'wait', name]);
-      await once(child.stdout!, 'data'); // its handler is there before its first line
+      const { child, ended, said } = start(process.execPath, [...old, launcher, 'wait', name]);
+      await said('stdout', /\n/); // its handler is there before its first line
       child.kill(name);
       const { code, stdout } = await ended;
       t.equal(code, 0);

@@ -1,7 +1,7 @@
 /** Runs a program to its end, for the tests of what is published. */
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { text } from 'node:stream/consumers';
+import type { Readable } from 'node:stream';
 
 const DEADLINE_MS = 60_000; // an end to a hung child, not a measure of speed
 
@@ -12,21 +12,45 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Starts a program without standard input; `child` is for signals, `ended` resolves when it and its output are done. */
-export function start(
-  command: string,
-  args: readonly string[],
-  options: SpawnOptions = {},
-): { child: ChildProcess; ended: Promise<Ended> } {
+export interface Started {
+  readonly child: ChildProcess;
+  /** Resolves when the program and its output are done. */
+  readonly ended: Promise<Ended>;
+  /** Resolves with the first match in what it writes to a stream; rejects when it ends without one. */
+  said(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<RegExpExecArray>;
+}
+
+/** Starts a program without standard input. */
+export function start(command: string, args: readonly string[], options: SpawnOptions = {}): Started {
   const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+  const texts = { stdout: collect(child.stdout!), stderr: collect(child.stderr!) };
   const deadline = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS);
-  const { promise, resolve, reject } = Promise.withResolvers<Pick<Ended, 'code' | 'signal'>>();
+  const { promise: ended, resolve, reject } = Promise.withResolvers<Ended>();
   child.on('error', reject);
-  child.on('close', (code, signal) => resolve({ code, signal }));
-  const ended = Promise.all([promise, text(child.stdout!), text(child.stderr!)])
-    .then(([end, stdout, stderr]) => ({ ...end, stdout, stderr }))
-    .finally(() => clearTimeout(deadline));
-  return { child, ended };
+  child.on('close', (code, signal) => {
+    clearTimeout(deadline);
+    resolve({ code, signal, stdout: texts.stdout(), stderr: texts.stderr() });
+  });
+  const said: Started['said'] = (stream, pattern) =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        const match = pattern.exec(texts[stream]());
+        if (match !== null) resolve(match);
+      };
+      child[stream]!.on('data', look);
+      look();
+      ended.then(end => reject(new Error(`ended without ${pattern}: ${JSON.stringify(end)}`)), reject);
+    });
+  return { child, ended, said };
+}
+
+function collect(stream: Readable): () => string {
+  let text = '';
+  stream.setEncoding('utf8');
+  stream.on('data', (chunk: string) => {
+    text += chunk;
+  });
+  return () => text;
 }
 
 /** Runs a program and gives its exit and all it wrote. */
