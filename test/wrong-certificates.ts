@@ -81,8 +81,8 @@ export const WRONG_CERTIFICATES: readonly WrongCertificate[] = [
   },
   {
     name: 'of an intermediate without keyCertSign',
-    client: 'bad_chain',
-    server: 'bad_chain',
+    client: 'untrusted',
+    server: 'untrusted',
     make: async authority =>
       testIdentity(
         await testIntermediate(authority, { mutate: withKeyUsage(KEY_USAGE.digitalSignature) }),
@@ -91,8 +91,8 @@ export const WRONG_CERTIFICATES: readonly WrongCertificate[] = [
   },
   {
     name: 'of another leaf',
-    client: 'bad_chain',
-    server: 'bad_chain',
+    client: 'untrusted',
+    server: 'untrusted',
     make: async authority => {
       const holder = await testIdentity(authority, 'foo/holder');
       const signer = {

@@ -62,7 +62,10 @@ export type PeerVerdict =
   | { readonly ok: true; readonly peer: PeerIdentity }
   | { readonly ok: false; readonly reason: PeerRefusal };
 
-/** Node's names of OpenSSL's verification errors (X509_V_ERR_…); every other one is `untrusted`. */
+/**
+ * Node's names of OpenSSL's verification errors (X509_V_ERR_…); every other one is `untrusted`. INVALID_PURPOSE is the
+ * chain's: the leaf's own purposes were judged before.
+ */
 const CHAIN_REFUSALS: ReadonlyMap<string, PeerRefusal> = new Map([
   ['CERT_HAS_EXPIRED', 'expired'],
   ['CERT_NOT_YET_VALID', 'not_yet_valid'],
@@ -72,7 +75,7 @@ const CHAIN_REFUSALS: ReadonlyMap<string, PeerRefusal> = new Map([
   ['CRL_NOT_YET_VALID', 'crl_expired'],
   ['CRL_SIGNATURE_FAILURE', 'no_crl'],
   ['UNABLE_TO_DECRYPT_CRL_SIGNATURE', 'no_crl'],
-  ['INVALID_PURPOSE', 'bad_extended_key_usage'],
+  ['INVALID_PURPOSE', 'bad_chain'],
   ['INVALID_CA', 'bad_chain'],
   ['INVALID_NON_CA', 'bad_chain'],
   ['PATH_LENGTH_EXCEEDED', 'bad_chain'],

@@ -30,7 +30,10 @@ export class ServerTerminator<P> implements Terminator {
     raw.setNoDelay(true);
     void raw.remoteAddress; // kept by the socket, so that a refusal after it closed still names its client
     this.#pending.set(raw, setTimeout(this.#expire, this.#options.handshakeTimeoutMs, raw));
+    const { allowHalfOpen } = raw;
+    raw.allowHalfOpen = false; // until the handshake is done: who ends before that is gone, not half-open
     this.#server.emit('connection', raw);
+    raw.allowHalfOpen = allowHalfOpen;
   }
 
   replace(material: TlsMaterial): void {
@@ -66,6 +69,7 @@ export class ServerTerminator<P> implements Terminator {
       socket.destroy();
       return;
     }
+    socket.allowHalfOpen = raw.allowHalfOpen;
     const facts = factsOf(socket);
     const verdict = judged(this.#options.judge, facts);
     if (verdict.ok) this.#options.onSecure(socket, verdict.value, { ...facts, der: null }, raw);
