@@ -7,7 +7,7 @@
  */
 import type { AuthorizationPolicy, Operation, Rule, Source } from '../config/resources.ts';
 import { compileClause, type FieldValues, OPERATION_FIELDS, SOURCE_FIELDS, subjectOf } from './clauses.ts';
-import { ALLOWED, type Decision, NOTHING_MATCHED, ruleDecision } from './decision.ts';
+import { ALLOWED, type Decision, nothingMatched, ruleDecision } from './decision.ts';
 import type { ConnectionClause, RequestClause } from './match.ts';
 import { type Selected, selectAuthorization } from './select.ts';
 
@@ -91,7 +91,8 @@ function compileRules(policies: readonly AuthorizationPolicy[], traffic: Traffic
   deny.sort(byId);
   allow.sort(byId);
   // One ALLOW policy, even one that can never match, turns on default deny.
-  return { deny, allow, otherwise: allow.length > 0 ? NOTHING_MATCHED : ALLOWED };
+  const names = [...new Set(allow.map(rule => rule.policy))];
+  return { deny, allow, otherwise: names.length > 0 ? nothingMatched(names) : ALLOWED };
 }
 
 /** Envoy keeps rules in a map sorted by `ns[…]-policy[…]-rule[…]` as text and names the first that matches. */
@@ -112,9 +113,10 @@ function ruleId(namespace: string, name: string, index: number): string {
 
 function emptyPolicy({ action, metadata }: AuthorizationPolicy): CompiledRule {
   const { namespace, name } = metadata;
-  const decision = action === 'DENY' ? ALLOWED : NOTHING_MATCHED;
+  const policyName = `${namespace}/${name}`;
+  const decision = action === 'DENY' ? ALLOWED : nothingMatched([policyName]);
   const never = 'has no rules, so it matches nothing';
-  return { action, policy: `${namespace}/${name}`, index: null, decision, groups: [], never, dropped: [] };
+  return { action, policy: policyName, index: null, decision, groups: [], never, dropped: [] };
 }
 
 /** Compiles one rule; holds what was found wrong with it on the way. */

@@ -8,18 +8,29 @@ export interface Decision {
   readonly policy: string | null;
   /** Index of the rule in spec.rules. */
   readonly rule: number | null;
+  /** Denied because none of them matched: the ALLOW policies, `namespace/name` each, with commas; else null. */
+  readonly missed: string | null;
 }
 
 /** No ALLOW policy concerns the workload and no DENY rule matched. */
-export const ALLOWED: Decision = Object.freeze({ allow: true, reason: '', policy: null, rule: null });
-
-/** There are ALLOW policies and none of their rules matched. */
-export const NOTHING_MATCHED: Decision = Object.freeze({
-  allow: false,
-  reason: 'rbac_access_denied_matched_policy[none]',
+export const ALLOWED: Decision = Object.freeze({
+  allow: true,
+  reason: '',
   policy: null,
   rule: null,
+  missed: null,
 });
+
+/** There are ALLOW policies and none of their rules matched. */
+export function nothingMatched(policies: readonly string[]): Decision {
+  return Object.freeze({
+    allow: false,
+    reason: 'rbac_access_denied_matched_policy[none]',
+    policy: null,
+    rule: null,
+    missed: policies.join(','),
+  });
+}
 
 export interface RuleName {
   readonly action: 'ALLOW' | 'DENY';
@@ -33,5 +44,5 @@ export interface RuleName {
 export function ruleDecision({ action, id, policy, rule }: RuleName): Decision {
   const allow = action === 'ALLOW';
   const reason = allow ? '' : `rbac_access_denied_matched_policy[${id}]`;
-  return Object.freeze({ allow, reason, policy, rule });
+  return Object.freeze({ allow, reason, policy, rule, missed: null });
 }

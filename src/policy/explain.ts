@@ -1,5 +1,5 @@
 /** What would happen to a described request, and why: the code that enforces, asked without a socket. */
-import type { MtlsMode, Resources, Workload } from '../config/resources.ts';
+import type { MtlsMode, PathNormalization, Resources, Workload } from '../config/resources.ts';
 import { type RequestAttributes, wireText } from './attributes.ts';
 import { compileAuthorization } from './compile.ts';
 import {
@@ -136,14 +136,14 @@ function explainConnection(policy: ConnectionPolicy): Explained {
 function explainHttp(
   policy: ConnectionPolicy,
   request: ExplainRequest,
-  normalization: Resources['mesh']['pathNormalization'],
+  normalization: PathNormalization,
   door: FrontDoor,
 ): Explained {
   const { method, path: given, host, headers } = request.request;
   const http1 = request.protocol === 'http';
   const unknown = http1 && !isKnownMethod(method) ? 'unknown method' : null;
   const target = originForm(method, given);
-  const normal = target === null ? null : normaliseTarget(wireText(target.target), normalization);
+  const normal = target === null ? null : normalised(method, wireText(target.target), normalization);
   const fault = door.requestFault(request) ?? unknown ?? (normal === null ? 'invalid path' : null);
   if (fault !== null || normal === null || target === null) {
     const reason = `bad_request: ${fault}`;
@@ -169,15 +169,22 @@ function explainHttp(
   };
 }
 
-/** Lines as a parser hands them over; HTTP/2 cookie crumbs are one value again (RFC 9113 8.2.3). */
+/** Lines as a parser hands them over; HTTP/2 cookie crumbs are one value again (RFC 9113 8.2.3), none when empty. */
 function headerLines(given: readonly string[], crumbs: boolean): readonly string[] {
   const lines = given.map(line => wireText(line.replace(/^[ \t]+|[ \t]+$/g, '')));
-  return crumbs && lines.length > 1 ? [lines.join('; ')] : lines;
+  if (!crumbs) return lines;
+  const cookie = lines.join('; ');
+  return cookie === '' ? [] : [cookie];
+}
+
+/** A CONNECT target is an authority: there is no path in it to normalise. */
+function normalised(method: string, target: string, mode: PathNormalization): string | null {
+  return method === 'CONNECT' ? target : normaliseTarget(target, mode);
 }
 
 /** RFC 9112 3.2: the four forms of a target; an absolute one has the host that counts. */
 function originForm(method: string, path: string): { target: string; host?: string } | null {
-  if (method === 'CONNECT') return { target: '/' };
+  if (method === 'CONNECT') return { target: path };
   if (path === '*') return method === 'OPTIONS' ? { target: '*' } : null;
   const absolute = /^https?:\/\/([^/?#]+)(.*)$/i.exec(path);
   if (absolute === null) return { target: path };

@@ -95,6 +95,8 @@ t.test('a request that gets 400', t => {
     'HTTP/2 takes any method',
   );
   t.equal(ask(resources, { request: { method: 'OPTIONS', path: '*' } }).path, '*');
+  t.equal(ask(resources, { request: { method: 'CONNECT', path: 'a.com:443' } }).path, 'a.com:443');
+  t.equal(ask(resources, { request: { method: 'CONNECT', path: '/' } }).status, 400);
   t.end();
 });
 
@@ -132,6 +134,12 @@ t.test('cookie crumbs of HTTP/2 are one value again', t => {
   const given = { workload: { namespace: 'inline' }, request: { headers: { cookie: ['a', 'b'] } } };
   t.equal(ask(resources, { ...given, protocol: 'http' }).decision, 'allow', 'HTTP/1.1 matches each line');
   t.equal(ask(resources, { ...given, protocol: 'http2' }).decision, 'deny', 'HTTP/2 the joined value');
+  const empty = { ...given, request: { headers: { cookie: [''] } } };
+  t.match(
+    ask(resources, { ...empty, protocol: 'http2' }).trace.at(-1),
+    /no such header/,
+    'an empty one is none',
+  );
   t.end();
 });
 
