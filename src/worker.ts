@@ -21,6 +21,7 @@ import type { Tracer } from './telemetry/trace.ts';
 import { workloadFacts } from './telemetry/workload.ts';
 
 const SWEEP_MS = 1_000; // idle upstream connections are closed at most this late
+const PROGRESS_MS = 5_000; // Istio's tcpReportingDuration: how often a long TCP connection counts its bytes
 const CONNECT_TIMEOUT_MS = 10_000; // Istio's connectTimeout default
 const MAX_CONNECTION_ROWS = 10_000;
 const STANDARD_OUTPUT = 1;
@@ -29,8 +30,7 @@ const STANDARD_OUTPUT = 1;
 class DataPlane {
   #snapshot: Snapshot;
   #clock = new CoarseClock();
-  #connections = new Connections();
-  #inboundConnections = this.#connections;
+  #inboundConnections = new Connections();
   #outboundConnections = new Connections();
   #recorder: Recorder;
   #sink: LineSink;
@@ -108,6 +108,10 @@ class DataPlane {
       this.#clusters.sweep(clock.now);
     }, SWEEP_MS);
     this.#sweep.unref();
+    setInterval(() => {
+      for (const connection of this.#inboundConnections) connection.progress();
+      for (const connection of this.#outboundConnections) connection.progress();
+    }, PROGRESS_MS).unref();
   }
 
   async bind(): Promise<void> {

@@ -54,6 +54,8 @@ export interface Exchange<C> {
   grpcStatus: string;
   readonly bytesReceived: number;
   readonly bytesSent: number;
+  /** performance.now() when the response's head came, or -1. */
+  readonly responseMs: number;
   /** Times this request was begun on an upstream connection. */
   readonly attempts: number;
   /** Sends the request on an upstream connection that is idle. */

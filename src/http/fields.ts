@@ -32,6 +32,7 @@ export const TRACEPARENT = 13;
 /** x-envoy-peer-metadata and x-envoy-peer-metadata-id: the mesh's own, removed towards the app. */
 export const PEER_METADATA = 14;
 export const KEEP_ALIVE = 15;
+export const TRACESTATE = 16;
 
 /** The code of the field name at `start` with `length` characters. Case-insensitive (RFC 9110 5.1). */
 export function fieldCode(text: string, start: number, length: number): number {
@@ -46,6 +47,7 @@ export function fieldCode(text: string, start: number, length: number): number {
       return same(text, start, 'upgrade') ? UPGRADE : PLAIN;
     case 10:
       if (same(text, start, 'connection')) return CONNECTION;
+      if (same(text, start, 'tracestate')) return TRACESTATE;
       return same(text, start, 'keep-alive') ? KEEP_ALIVE : PLAIN;
     case 11:
       return same(text, start, 'traceparent') ? TRACEPARENT : PLAIN;

@@ -29,6 +29,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   details = '';
   grpcStatus = '';
   bytesSent = 0;
+  responseMs = -1;
   attempts = 0;
   #server: H1Server<C>;
   #client: H1Client | null = null;
@@ -153,6 +154,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
       return 'same';
     }
     this.status = head.status;
+    this.responseMs = performance.now();
     this.#responded = true;
     const keepWanted = this.#clientKeeps() && !server.draining && server.reader.fault === null;
     let delivery: Delivery = 'same';

@@ -14,6 +14,7 @@ import {
   REQUEST_ID,
   TE,
   TRACEPARENT,
+  TRACESTATE,
   TRANSFER_ENCODING,
   UPGRADE,
   XFCC,
@@ -34,6 +35,7 @@ export const DROP_XFCC = 1;
 export const DROP_PROTO = 2;
 export const DROP_REQUEST_ID = 4;
 export const DROP_TRACEPARENT = 8;
+export const DROP_TRACESTATE = 16;
 
 /** One request head towards the upstream. `upgrade` keeps the Upgrade offer. */
 export function writeRequestHead(head: RequestHead, edits: RequestEdits): string {
@@ -109,6 +111,8 @@ function dropped(code: number, drop: number, dropHost: boolean): boolean {
       return (drop & DROP_REQUEST_ID) !== 0;
     case TRACEPARENT:
       return (drop & DROP_TRACEPARENT) !== 0;
+    case TRACESTATE:
+      return (drop & DROP_TRACESTATE) !== 0;
     default:
       return false;
   }

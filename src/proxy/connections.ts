@@ -14,6 +14,8 @@ export interface ConnectionRow {
 
 export interface OpenConnection {
   describe(): ConnectionRow;
+  /** Reports to the metrics what a long connection carried since the last call. */
+  progress(): void;
   /** Finishes what is in flight and ends. */
   drain(): void;
   destroy(): void;

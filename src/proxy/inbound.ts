@@ -225,6 +225,7 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
   #since = new Date();
   #server: H1Server<ProxiedRequest> | null = null;
   #splice: Splice | null = null;
+  #tcpRecord: AccessRecord | null = null;
   #protocol = 'detecting';
   #requestBytes = 0;
   #responseBytes = 0;
@@ -306,7 +307,7 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
     const decision = decideRequest(this.#policy, head);
     const { record } = request;
     record.decision = decision.allow ? 'allow' : 'deny';
-    record.policy = decision.policy;
+    record.policy = decision.policy ?? decision.missed;
     record.policyRule = decision.rule;
     if (!decision.allow) {
       exchange.reply('policy_denied', '', decision.reason);
@@ -394,10 +395,11 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
     const record = new AccessRecord(this.#facts);
     record.requestProtocol = 'tcp';
     record.protocol = null;
+    this.#tcpRecord = record;
     recorder.openConnection(this.#facts);
     const decision = decideConnection(this.#policy);
     record.decision = decision.allow ? 'allow' : 'deny';
-    record.policy = decision.policy;
+    record.policy = decision.policy ?? decision.missed;
     record.policyRule = decision.rule;
     const finish = (): void => {
       recorder.finishConnection(record);
@@ -437,6 +439,16 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
   #follow(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     this.#policy = this.#bind();
+  }
+
+  /** Counts what a connection of bytes carried so far. */
+  progress(): void {
+    const splice = this.#splice;
+    const record = this.#tcpRecord;
+    if (splice === null || record === null) return;
+    record.bytesReceived = splice.fromA;
+    record.bytesSent = splice.fromB;
+    this.#hub.parts.recorder.progressConnection(record);
   }
 
   /** A new configuration: closes what it would not have let in. */

@@ -81,6 +81,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   #since = new Date();
   #server: H1Server<ProxiedRequest> | null = null;
   #splice: Splice | null = null;
+  #tcpRecord: AccessRecord | null = null;
   #protocol = 'http1';
   #requestBytes = 0;
   #responseBytes = 0;
@@ -230,6 +231,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     const record = new AccessRecord(facts);
     record.requestProtocol = 'tcp';
     record.protocol = null;
+    this.#tcpRecord = record;
     recorder.openConnection(facts);
     const finish = (): void => {
       recorder.finishConnection(record);
@@ -292,6 +294,16 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     // Before the first connection the peer is not known: ask again next time.
     if (!tls || facts.destinationPrincipal !== null) this.#facts.set(cluster, facts);
     return facts;
+  }
+
+  /** Counts what a connection of bytes carried so far. */
+  progress(): void {
+    const splice = this.#splice;
+    const record = this.#tcpRecord;
+    if (splice === null || record === null) return;
+    record.bytesReceived = splice.fromA;
+    record.bytesSent = splice.fromB;
+    this.#hub.parts.recorder.progressConnection(record);
   }
 
   describe(): ConnectionRow {

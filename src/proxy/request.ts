@@ -6,7 +6,7 @@ import { FAILURES } from '../errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { H1Client } from '../http/h1-client.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
-import { DROP_REQUEST_ID, DROP_TRACEPARENT, type RequestEdits } from '../http/h1-write.ts';
+import { DROP_REQUEST_ID, DROP_TRACEPARENT, DROP_TRACESTATE, type RequestEdits } from '../http/h1-write.ts';
 import type { ConnectionFacts } from '../telemetry/record.ts';
 import { AccessRecord } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
@@ -148,6 +148,7 @@ export class ProxiedRequest implements Applicant {
       exchange.details === '' ? (exchange.attempts > 0 ? 'via_upstream' : null) : exchange.details;
     record.bytesReceived = exchange.bytesReceived;
     record.bytesSent = exchange.bytesSent;
+    record.upstreamResponseMs = exchange.responseMs;
     if (exchange.grpcStatus !== '') record.grpcStatus = Number(exchange.grpcStatus);
     if (destination !== null && target !== null && exchange.attempts > 0) {
       destination.report(target, outcomeOf(exchange.status, exchange.flag));
@@ -186,7 +187,7 @@ export function standardEdits(
   const span = options.tracer?.begin(request.record, head.traceparent) ?? null;
   if (span !== null) {
     added += `traceparent: ${span.traceparent}\r\n`;
-    drop |= DROP_TRACEPARENT;
+    drop |= span.newTrace ? DROP_TRACEPARENT | DROP_TRACESTATE : DROP_TRACEPARENT;
   }
   return { target: options.target, added, drop };
 }
