@@ -74,8 +74,12 @@ export class MessageHead {
   /** Value of Upgrade when Connection lists it; null otherwise. */
   upgrade: string | null = null;
 
-  /** Values of every line named `name` (lower case), in order. */
   headerValues(name: string): string[] {
+    return this.sentValues(name);
+  }
+
+  /** Values of every line named `name` (lower case), in order, as they were sent. */
+  sentValues(name: string): string[] {
     const found: string[] = [];
     const { text, fields } = this;
     for (let i = 0; i < fields.length; i += STRIDE) {
@@ -117,6 +121,14 @@ export class RequestHead extends MessageHead {
   traceparent: string | null = null;
   /** Content-Type begins with application/grpc. */
   grpc = false;
+  /** The x-forwarded-client-cert element that the app will get; '' = none. Set by the proxy before policy asks. */
+  clientCert = '';
+
+  /** As policy sees the fields: x-forwarded-client-cert is Outrider's word, whatever the client sent. */
+  override headerValues(name: string): string[] {
+    if (name === 'x-forwarded-client-cert') return this.clientCert === '' ? [] : [this.clientCert];
+    return this.sentValues(name);
+  }
 }
 
 /** One response head. */

@@ -1,7 +1,7 @@
 /** All outbound destinations of one thread: found by authority, made on first use, kept while the configuration holds. */
 import type { ServiceEntry } from '../config/resources.ts';
 import { Cluster, type ClusterParts } from './cluster.ts';
-import { findService, type RouteSpec, routeSpec } from './route.ts';
+import { findService, isDeclared, type RouteSpec, routeSpec } from './route.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** Destinations whose name no ServiceEntry spells out, kept at most: the app chooses them. */
@@ -23,10 +23,10 @@ export class Clusters {
 
   /**
    * The destination for `host` (lower case) and `port`; null = no route.
-   * @param fallback the port of a destination that is passed through, when none is written
+   * @param fallback the port of a destination that is passed through, when none is written; null = never pass through
    */
-  find(host: string, port: number | null, fallback: number): Cluster | null {
-    const key = port === null ? host : `${host}|${port}`;
+  find(host: string, port: number | null, fallback: number | null): Cluster | null {
+    const key = `${host}|${port ?? ''}|${fallback === null}`;
     const known = this.#byAuthority.get(key);
     if (known !== undefined) return known;
     if (this.#byAuthority.size > MAX_PASSTHROUGH) this.#forgetPassthrough();
@@ -35,10 +35,12 @@ export class Clusters {
     return cluster;
   }
 
-  #make(host: string, port: number | null, fallback: number): Cluster | null {
+  #make(host: string, port: number | null, fallback: number | null): Cluster | null {
     const { resources, workload } = this.#snapshot;
     const found = findService(resources, host, port);
     if (found !== null) return this.#cluster(routeSpec(resources, workload, host, found));
+    // A port that a declared service does not have is a mistake, and plaintext to a mesh service a dangerous one.
+    if (fallback === null || isDeclared(resources, host)) return null;
     const sidecar = resources.sidecars.find(
       s => s.outboundTrafficPolicy !== null && selected(s.metadata.namespace, s.selector, this.#snapshot),
     );

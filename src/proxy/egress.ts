@@ -38,11 +38,13 @@ export function egressPorts(resources: Resources, workload: Workload): EgressPor
   return ports;
 }
 
-/** The service's port of the same number, or its only one: a listener may open another port than the service has. */
+/** The service's port of the same number, else its only TCP port: a listener may open another port than the service has. */
 function servicePort(resources: Resources, host: string, number: number): number {
-  const entry = resources.serviceEntries.find(candidate =>
-    candidate.hosts.some(name => name.toLowerCase() === host),
+  const named = resources.serviceEntries.filter(entry =>
+    entry.hosts.some(name => name.toLowerCase() === host),
   );
-  if (entry === undefined || entry.ports.some(port => port.number === number)) return number;
-  return entry.ports.length === 1 ? (entry.ports[0]?.number ?? number) : number;
+  const ports = named.flatMap(entry => entry.ports);
+  if (ports.some(port => port.number === number)) return number;
+  const tcp = ports.filter(port => !HTTP.test(port.protocol));
+  return tcp.length === 1 ? (tcp[0]?.number ?? number) : number;
 }

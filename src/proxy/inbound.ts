@@ -8,6 +8,7 @@ import type { TLSSocket } from 'node:tls';
 import type { PortProtocol } from '../config/resources.ts';
 import { FAILURES, type FailureCode } from '../errors.ts';
 import type { Clock, Duct, Exchange, HttpLimits, RequestHandler } from '../http/exchange.ts';
+import type { RequestHead } from '../http/h1-parser.ts';
 import { H1Server } from '../http/h1-server.ts';
 import { DROP_PROTO, DROP_XFCC } from '../http/h1-write.ts';
 import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
@@ -304,6 +305,7 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
       return;
     }
     head.path = pathOf(target);
+    if (this.#tls) head.clientCert = this.#clientCertOf(head);
     const decision = decideRequest(this.#policy, head);
     const { record } = request;
     record.decision = decision.allow ? 'allow' : 'deny';
@@ -320,14 +322,7 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
     const { head } = request.exchange;
     let added = '';
     let drop = DROP_XFCC;
-    if (this.#tls) {
-      let element = this.#clientCert;
-      if (this.#snapshot.appendClientCert) {
-        const sent = head.headerValues('x-forwarded-client-cert').join(',');
-        if (sent !== '') element = `${sent},${element}`;
-      }
-      added = `x-forwarded-client-cert: ${element}\r\n`;
-    }
+    if (this.#tls) added = `x-forwarded-client-cert: ${head.clientCert}\r\n`;
     // A mesh peer's word on the scheme is kept; nobody vouches for a plaintext client's.
     const proto = this.#tls ? head.headerValues('x-forwarded-proto') : [];
     if (proto.length !== 1 || (proto[0] !== 'http' && proto[0] !== 'https')) {
@@ -335,6 +330,12 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
       drop |= DROP_PROTO;
     }
     return standardEdits(request, { target, added, drop, tracer: this.#hub.parts.tracer() });
+  }
+
+  #clientCertOf(head: RequestHead): string {
+    if (!this.#snapshot.appendClientCert) return this.#clientCert;
+    const sent = head.sentValues('x-forwarded-client-cert').join(',');
+    return sent === '' ? this.#clientCert : `${sent},${this.#clientCert}`;
   }
 
   onRetry(exchange: Exchange<ProxiedRequest>): void {

@@ -226,7 +226,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     const { clusters, recorder, clock, tcpIdleTimeoutMs } = this.#hub.parts;
     const socket = this.#socket;
     this.#protocol = 'tcp';
-    const cluster = clusters.find(host, port, port);
+    const cluster = clusters.find(host, port, null);
     const facts = this.#factsOf(cluster);
     const record = new AccessRecord(facts);
     record.requestProtocol = 'tcp';

@@ -69,6 +69,13 @@ export function findService(
   return best;
 }
 
+/** Whether a ServiceEntry names `host`, whatever its ports. */
+export function isDeclared(resources: Resources, host: string): boolean {
+  return resources.serviceEntries.some(entry =>
+    entry.hosts.some(pattern => pattern !== '*' && hostMatches(pattern.toLowerCase(), host)),
+  );
+}
+
 /** Without a port in the request: 80, or the only HTTP port there is. */
 function servicePort(entry: ServiceEntry, port: number | null): ServicePort | null {
   const wanted = port ?? 80;
