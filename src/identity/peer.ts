@@ -95,7 +95,7 @@ export function judgePeer(evidence: PeerEvidence): PeerVerdict {
   if (!der || der.length === 0) return refuse('no_certificate');
   const leaf = readCertificate(der);
   if (!leaf) return refuse('malformed_certificate');
-  const fault = leafFault(leaf, role, now) ?? chainFault(authorizationError);
+  const fault = leafFault(leaf, role, now) ?? chainRefusal(authorizationError);
   if (fault) return refuse(fault);
   const id = spiffeIdOf(leaf);
   if (typeof id === 'string') return refuse(id);
@@ -140,7 +140,8 @@ export function isLeafKeyUsage(bits: number): boolean {
   );
 }
 
-function chainFault(authorizationError: string | null): PeerRefusal | null {
+/** What OpenSSL has against the chain; null when nothing. */
+export function chainRefusal(authorizationError: string | null): PeerRefusal | null {
   return authorizationError === null ? null : (CHAIN_REFUSALS.get(authorizationError) ?? 'untrusted');
 }
 

@@ -95,11 +95,12 @@ export interface OriginateOptions<P> {
   readonly onread?: { readonly buffer: Buffer; callback(bytes: number): boolean };
 }
 
-/** Called once: one word why not, or the judged connection. After a failure nothing is left open. */
+/** Called once: with one word why not and nulls (nothing is left open then), or with null and the judged connection. */
 export type Originated<P> = (
-  ...outcome:
-    | [reason: null, socket: TLSSocket, value: P, facts: HandshakeFacts]
-    | [reason: string, socket: null, value: null, facts: null]
+  reason: string | null,
+  socket: TLSSocket | null,
+  value: P | null,
+  facts: HandshakeFacts | null,
 ) => void;
 
 /** Opens TLS connections with one generation of key material. */
