@@ -16,7 +16,7 @@ import type { IdentityGeneration } from './identity/svid.ts';
 import { egressPorts } from './proxy/egress.ts';
 import { compileSnapshot } from './proxy/snapshot.ts';
 import { isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
-import { Workers } from './workers.ts';
+import type { Workers } from './workers.ts';
 
 const DRAIN_MS = 5_000; // Istio's terminationDrainDuration
 
@@ -27,22 +27,27 @@ export interface Console {
   announce(line: string): void;
 }
 
-/** Runs the sidecar until a signal, /quitquitquit or the app's end. @returns the exit code */
-export async function runSidecar(settings: RunSettings, console: Console): Promise<number> {
+/**
+ * Runs the sidecar until a signal, /quitquitquit or the app's end.
+ * @param workers may be warm already
+ * @returns the exit code
+ */
+export async function runSidecar(settings: RunSettings, workers: Workers, console: Console): Promise<number> {
   const loaded = loadManifests(settings.configPaths);
   if (!loaded.ok) {
     for (const fault of loaded.faults) log.error(describe(fault), place(fault));
+    await workers.stop();
     return 1;
   }
   for (const warning of loaded.warnings) log.warn(describe(warning), place(warning));
-  return new Sidecar(settings, loaded.resources, console).run();
+  return new Sidecar({ settings, resources: loaded.resources, console, workers }).run();
 }
 
 class Sidecar {
   #settings: RunSettings;
   #console: Console;
   #resources: Resources;
-  #workers = new Workers();
+  #workers: Workers;
   #admin: Admin | null = null;
   #identity: IdentityGeneration | null = null;
   #store: IdentityStore;
@@ -55,9 +60,11 @@ class Sidecar {
   #firstIdentity = Promise.withResolvers<void>();
   #ended = Promise.withResolvers<number>();
 
-  constructor(settings: RunSettings, resources: Resources, console: Console) {
+  constructor(parts: { settings: RunSettings; resources: Resources; console: Console; workers: Workers }) {
+    const { settings, resources } = parts;
     this.#settings = settings;
-    this.#console = console;
+    this.#console = parts.console;
+    this.#workers = parts.workers;
     this.#resources = resources;
     setLogLevel(settings.logLevel);
     const dir = settings.certsDir ?? CERTS_DIRS[0] ?? './certs';
@@ -102,6 +109,7 @@ class Sidecar {
   async #start(count: number): Promise<void> {
     const settings = this.#settings;
     this.#listenToSignals();
+    const looked = this.#store.start();
     this.#admin = await createAdmin({
       state: {
         ready: () => this.#readiness(),
@@ -123,7 +131,7 @@ class Sidecar {
       adminHosts: settings.adminHosts,
       onError: (error, path) => log.error('admin fault', { path, reason: String(error) }),
     });
-    await this.#store.start();
+    await looked;
     await Promise.race([this.#firstIdentity.promise, this.#ended.promise]);
     const identity = this.#identity;
     if (identity === null) return;

@@ -21,9 +21,12 @@ const USAGE = `usage: outrider COMMAND [flags]
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: async args => {
+    // Loading a data-plane thread takes the longest of all: it begins before the flags are read.
+    const workers = new (await import('./workers.ts')).Workers();
+    workers.warm(1);
     const { parseRun } = await import('./cli/run-flags.ts');
     return carryOut(parseRun(args, readEnvironment()), async settings =>
-      (await import('./cli/run.ts')).runRun(settings),
+      (await import('./cli/run.ts')).runRun(settings, workers),
     );
   },
   check: async args => (await import('./cli/check.ts')).check(args),
