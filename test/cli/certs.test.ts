@@ -1,0 +1,165 @@
+import { X509Certificate } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { type CertsOptions, runCerts } from '../../src/cli/certs.ts';
+import { checkIdentity } from '../../src/identity/svid.ts';
+import { rawUris, temporaryFolder, temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
+
+const ISSUE = { action: 'issue', namespace: 'foo', serviceAccount: 'sleep', hours: 24 } as const;
+const INIT = { action: 'init', trustDomain: 'example.org', days: 10 } as const;
+
+async function run(options: CertsOptions): Promise<{ code: number; out: string; err: string }> {
+  const seen = { out: '', err: '' };
+  const code = await runCerts(options, {
+    stdout: { write: text => (seen.out += text) },
+    stderr: { write: text => (seen.err += text) },
+  });
+  return { code, ...seen };
+}
+
+function filesOf(dir: string) {
+  const [certChain, key, root] = ['cert-chain.pem', 'key.pem', 'root-cert.pem'].map(file =>
+    readFileSync(join(dir, file)),
+  );
+  return { certChain: certChain!, key: key!, root: root! };
+}
+
+t.test('init, issue and show make and describe an identity that run would take', async t => {
+  const dir = temporaryFolder(t);
+  const ca = join(dir, 'ca');
+  t.match(await run({ ...INIT, dir: ca }), { code: 0, out: /for example\.org in / });
+  t.strictSame(readdirSync(ca).sort(), ['ca-cert.pem', 'ca-key.pem']);
+  t.equal(statSync(join(ca, 'ca-key.pem')).mode & 0o777, 0o600);
+
+  const issued = await run({ ...ISSUE, ca, dir });
+  t.match(issued, {
+    code: 0,
+    out: /^issued spiffe:\/\/example\.org\/ns\/foo\/sa\/sleep in .+, valid until .+Z\n$/,
+  });
+  const check = checkIdentity(filesOf(dir), Date.now(), 1);
+  t.match(check, { ok: true, value: { id: 'spiffe://example.org/ns/foo/sa/sleep' } });
+  if (check.ok) t.ok(Math.abs(check.value.notAfter - Date.now() - 86_400_000) < 60_000, 'for 24 hours');
+
+  const shown = await run({ action: 'show', dir, json: false });
+  t.match(shown, { code: 0, err: '' });
+  t.match(shown.out, /cert-chain\.pem: spiffe:\/\/example\.org\/ns\/foo\/sa\/sleep\n {2}serial [0-9A-F]+\n/);
+  t.match(shown.out, /root-cert\.pem: spiffe:\/\/example\.org\n/);
+  t.match(shown.out, /\(1 days left\)[\s\S]+\(10 days left\)[\s\S]+\nusable: /);
+});
+
+t.test('show --json has the fields of every certificate and no key', async t => {
+  const pems = await testIdentity(await testAuthority(), 'foo/sleep');
+  const dir = temporaryIdentity(t, pems);
+  const { code, out } = await run({ action: 'show', dir, json: true });
+  const leaf = new X509Certificate(pems.certChainPem);
+  t.equal(code, 0);
+  t.match(JSON.parse(out), {
+    ok: true,
+    id: 'spiffe://cluster.local/ns/foo/sa/sleep',
+    fault: null,
+    certificates: [
+      {
+        file: 'cert-chain.pem',
+        uris: ['spiffe://cluster.local/ns/foo/sa/sleep'],
+        serial: leaf.serialNumber,
+        notAfter: leaf.validToDate.toISOString().replace('.000Z', 'Z'),
+      },
+      { file: 'root-cert.pem', issuer: 'O=cluster.local,CN=Outrider development CA' },
+    ],
+  });
+  t.notMatch(out, /PRIVATE|BEGIN/);
+});
+
+t.test('show says in one line what is wrong, and shows what can be read', async t => {
+  const authority = await testAuthority();
+  const dir = temporaryIdentity(t, await testIdentity(authority, 'foo/sleep'));
+  writeFileSync(join(dir, 'key.pem'), (await testIdentity(authority, 'foo/sleep')).keyPem);
+  const mismatched = await run({ action: 'show', dir, json: false });
+  t.equal(mismatched.code, 1);
+  t.match(mismatched.out, /sa\/sleep[\s\S]+\nnot usable: key\.pem: does not belong to [^\n]+\n$/);
+  rmSync(join(dir, 'key.pem'));
+  t.match(await run({ action: 'show', dir, json: true }), { code: 1, out: /"reason":"file_missing"/ });
+  const nowhere = join(dir, 'nowhere');
+  t.match(await run({ action: 'show', dir: nowhere, json: false }), {
+    code: 1,
+    out: /^not usable: [^\n]+\n$/,
+  });
+});
+
+t.test('show prints nothing of a certificate that could move the cursor', async t => {
+  const authority = await testAuthority();
+  const mutate = rawUris('spiffe://td/\u001b[2Jx\n');
+  const pems = await testIdentity(authority, 'foo/sleep', { subject: 'CN=\u001b[2Jx', mutate });
+  const { out } = await run({ action: 'show', dir: temporaryIdentity(t, pems), json: false });
+  t.notMatch(out, /[^\x20-\x7e\n]/);
+  t.match(out, /spiffe:\/\/td\/\?\[2Jx\?\n/);
+});
+
+t.test('a CA is never overwritten unless it is said', async t => {
+  const dir = temporaryFolder(t);
+  await run({ ...INIT, dir });
+  const before = readFileSync(join(dir, 'ca-key.pem'), 'utf8');
+  t.match(await run({ ...INIT, dir }), {
+    code: 1,
+    out: '',
+    err: /^outrider: [^\n]*ca-key\.pem is there already[^\n]+\n$/,
+  });
+  t.equal(readFileSync(join(dir, 'ca-key.pem'), 'utf8'), before);
+  t.match(await run({ ...INIT, dir, force: true }), { code: 0 });
+  t.not(readFileSync(join(dir, 'ca-key.pem'), 'utf8'), before);
+});
+
+t.test('a whole SPIFFE ID can be named, of the trust domain of the CA only', async t => {
+  const dir = temporaryFolder(t);
+  const ca = join(dir, 'ca');
+  await run({ ...INIT, dir: ca });
+  const issue = (spiffeId: string) => run({ ...ISSUE, ca, dir: join(dir, 'out'), spiffeId });
+  t.match(await issue('spiffe://example.org/batch'), { code: 0, out: /spiffe:\/\/example\.org\/batch/ });
+  t.match(await issue('spiffe://other.org/batch'), {
+    code: 2,
+    err: /is for example\.org, not for other\.org/,
+  });
+  t.match(await issue('spiffe://example.org/'), { code: 2, err: /is no SPIFFE ID \(no_path\)/ });
+  t.match(await issue('https://example.org/x'), { code: 2, err: /is no SPIFFE ID \(not_spiffe_scheme\)/ });
+});
+
+t.test('a certificate never outlives its CA', async t => {
+  const dir = temporaryFolder(t);
+  const ca = join(dir, 'ca');
+  await run({ ...INIT, dir: ca, days: 1 });
+  await run({ ...ISSUE, ca, dir, hours: 1_000 });
+  const leaf = new X509Certificate(readFileSync(join(dir, 'cert-chain.pem')));
+  const root = new X509Certificate(readFileSync(join(ca, 'ca-cert.pem')));
+  t.equal(leaf.validToDate.getTime(), root.validToDate.getTime());
+});
+
+t.test('what is wrong with the CA or the names is said in one line', async t => {
+  const dir = temporaryFolder(t);
+  const ca = join(dir, 'ca');
+  const oneLine = /^outrider: [^\n]+\n$/;
+  const missing = await run({ ...ISSUE, ca, dir });
+  t.match(missing, { code: 1, out: '', err: oneLine });
+  t.match(missing.err, /ca-cert\.pem is missing; make a CA with certs init/);
+  t.match(await run({ ...INIT, dir: ca, trustDomain: 'Example.ORG' }), {
+    code: 2,
+    err: /--trust-domain must be/,
+  });
+  await run({ ...INIT, dir: ca });
+  const foreign = await testAuthority();
+  writeFileSync(join(ca, 'ca-key.pem'), foreign.keyPem);
+  t.match(await run({ ...ISSUE, ca, dir }), {
+    code: 1,
+    err: /ca-key\.pem: is not the P-256 key of ca-cert\.pem/,
+  });
+  writeFileSync(join(ca, 'ca-cert.pem'), 'x');
+  t.match(await run({ ...ISSUE, ca, dir }), { code: 1, err: /ca-cert\.pem: is no CA certificate/ });
+  const old = await testAuthority({ now: Date.now() - 3 * 86_400_000, days: 1 });
+  writeFileSync(join(ca, 'ca-cert.pem'), old.certPem);
+  writeFileSync(join(ca, 'ca-key.pem'), old.keyPem);
+  t.match(await run({ ...ISSUE, ca, dir }), { code: 1, err: /ca-cert\.pem: expired/ });
+  writeFileSync(join(dir, 'file'), '');
+  const blocked = await run({ ...INIT, dir: join(dir, 'file', 'ca') });
+  t.match(blocked, { code: 1, err: oneLine });
+  t.strictSame(readdirSync(dir).sort(), ['ca', 'file'], 'nothing half done is left');
+});
