@@ -3,9 +3,10 @@
  * with every Node that is at hand: this one, and the one that started npm, however old.
  */
 
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -32,20 +33,69 @@ async function smoke(folder: string): Promise<void> {
   npm(['install', '--no-audit', '--no-fund', join(folder, packed.filename)], folder);
   const outrider = join(folder, 'node_modules/.bin/outrider');
 
+  await mkdir(join(folder, 'config'));
+  await writeFile(join(folder, 'config/strict.yaml'), STRICT);
+
   for (const node of nodes()) {
     const version = run(node, ['--version'], folder).stdout.trim();
-    const say = (args: string[]) => run(node, [outrider, ...args], folder);
-    expect(`${version}: --version`, () =>
-      faults(say(['--version']), 0, /^outrider \d+\.\d+\.\d+ \(node v\d+[.\d]+, OpenSSL [.\d]+\)\n$/),
-    );
-    expect(`${version}: --help`, () => faults(say(['--help']), 0, /^usage: outrider /));
-    expect(`${version}: an unknown command`, () =>
-      faults(say(['no-such-command']), 2, /^$/, /^outrider: [^\n]+\n$/),
-    );
-    expect(`${version}: healthcheck without a sidecar`, () =>
-      faults(say(['healthcheck', '--port', '1']), 1, /^$/, /^not ready: [^\n]+\n$/),
-    );
+    const say = (...args: string[]) => run(node, [outrider, ...args], folder);
+    const expectSaid = (args: string[], status: number, stdout: RegExp, stderr = /^$/) =>
+      expect(`${version}: outrider ${args.join(' ')}`, () =>
+        faults(say(...args), { status, stdout, stderr }),
+      );
+
+    expectSaid(['--version'], 0, /^outrider \d+\.\d+\.\d+ \(node v\d+[.\d]+, OpenSSL [.\d]+\)\n$/);
+    expectSaid(['--help'], 0, /^usage: outrider /);
+    expectSaid(['no-such-command'], 2, /^$/, /^outrider: [^\n]+\n$/);
+    expectSaid(['healthcheck', '--port', '1'], 1, /^$/, /^not ready: [^\n]+\n$/);
+    await rm(join(folder, 'certs'), { recursive: true, force: true });
+    expectSaid(['certs', 'init'], 0, /^made /);
+    expectSaid(['certs', 'issue'], 0, /^issued spiffe:/);
+    expectSaid(['check', 'config', 'certs'], 0, /^$/, /no faults/);
+    const explain = ['explain', '--config', 'config', '--port', '80', '--expect', 'deny'];
+    expectSaid(explain, 0, /mtls_required/);
+    const lived = await live(node, outrider, folder);
+    expect(`${version}: outrider run, ready, healthy, ended`, () => lived);
   }
+}
+
+const STRICT = `apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata:
+  name: default
+  namespace: istio-system
+spec:
+  mtls:
+    mode: STRICT
+`;
+
+/** Runs a sidecar until it is ready, asks after its health, and ends it; what went wrong on the way. */
+async function live(node: string, outrider: string, cwd: string): Promise<string[]> {
+  const listeners = ['inbound', 'outbound', 'admin', 'health', 'telemetry'].flatMap(name => [
+    `--${name}`,
+    '0',
+  ]);
+  const args = [outrider, 'run', '--config', 'config', '--app', '1', '--workers', '1', ...listeners];
+  const child = spawn(node, args, { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+  const deadline = setTimeout(() => child.kill('SIGKILL'), COMMAND_TIMEOUT_MS);
+  const found: string[] = [];
+  const closed = once(child, 'close');
+  let log = '';
+  let port = '';
+  for await (const chunk of child.stderr.setEncoding('utf8')) {
+    log += chunk;
+    if (port !== '') continue;
+    port = /"msg":"ready".*"health":"[\d.]+:(\d+)".*\n/.exec(log)?.[1] ?? '';
+    if (port === '') continue;
+    const health = run(node, [outrider, 'healthcheck', '--port', port], cwd);
+    found.push(...faults(health, { status: 0, stdout: /^ready\n$/, stderr: /^$/ }));
+    child.kill('SIGTERM');
+  }
+  const [code, signal] = await closed;
+  clearTimeout(deadline);
+  if (port === '') found.push('never ready');
+  if (code !== 0) found.push(`exit ${code ?? signal}`);
+  return found.length === 0 ? [] : [...found, log];
 }
 
 /** This Node, npm's, and the first in the path that the package's own does not stand in for. */
@@ -60,8 +110,14 @@ function nodes(): Set<string> {
   return new Set(all.filter(path => path !== undefined));
 }
 
+interface Expected {
+  readonly status: number;
+  readonly stdout: RegExp;
+  readonly stderr: RegExp;
+}
+
 /** What differs from the exit code and the texts that are meant. */
-function faults(result: SpawnSyncReturns<string>, status: number, stdout: RegExp, stderr = /^$/): string[] {
+function faults(result: SpawnSyncReturns<string>, { status, stdout, stderr }: Expected): string[] {
   const found: string[] = [];
   if (result.status !== status) found.push(`exit ${result.status ?? result.signal}, not ${status}`);
   if (!stdout.test(result.stdout)) found.push(`stdout ${JSON.stringify(result.stdout)} is not ${stdout}`);

@@ -38,6 +38,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       return runExplain({ ...options, request: { ...request, headers } }, process);
     });
   },
+  certs: async args => {
+    const { parseCerts } = await import('./cli/command-flags.ts');
+    return carryOut(parseCerts(args), async options => (await import('./cli/certs.ts')).runCerts(options));
+  },
   inject: async args => {
     const { parseInject } = await import('./cli/command-flags.ts');
     return carryOut(parseInject(args), async () => failed(1, 'inject is not supported yet'));
