@@ -19,13 +19,17 @@ export interface Built {
 /** Builds the bundle into a new folder, with the launcher and package.json beside it. */
 export async function buildElsewhere(): Promise<Built> {
   const folder = await mkdtemp(join(tmpdir(), 'outrider-'));
-  const metafile = await build(join(folder, 'dist'));
+  const remove = () => rm(folder, { recursive: true });
+  const metafile = await build(join(folder, 'dist')).catch(async error => {
+    await remove();
+    throw error;
+  });
   await cp(join(ROOT, 'bin'), join(folder, 'bin'), { recursive: true });
   await cp(join(ROOT, 'package.json'), join(folder, 'package.json'));
   return {
     folder,
     launcher: join(folder, 'bin/outrider.js'),
     metafile,
-    remove: () => rm(folder, { recursive: true }),
+    remove,
   };
 }
