@@ -2,7 +2,8 @@ import type { ClientTls } from './resources.ts';
 import type { Section } from './section.ts';
 
 const MODES = ['DISABLE', 'SIMPLE', 'MUTUAL', 'ISTIO_MUTUAL'] as const;
-const FILES = ['clientCertificate', 'privateKey', 'caCertificates'] as const;
+const OWN_FILES = ['clientCertificate', 'privateKey'] as const;
+const FILES = [...OWN_FILES, 'caCertificates'] as const;
 
 /** True when a file that a manifest names can be read. */
 export type FileExists = (path: string) => boolean;
@@ -33,30 +34,35 @@ export function readClientTls(section: Section, fileExists: FileExists): ClientT
 }
 
 function checkMode(section: Section, tls: ClientTls): void {
-  if (tls.mode === 'ISTIO_MUTUAL') {
-    for (const field of [...FILES, 'insecureSkipVerify'] as const) {
-      if (tls[field])
-        section.error(field, 'must not be set with ISTIO_MUTUAL, which uses the workload certificate');
-    }
+  switch (tls.mode) {
+    case 'DISABLE':
+      return warnOfPlaintext(section, tls);
+    case 'ISTIO_MUTUAL':
+      for (const field of [...FILES, 'insecureSkipVerify'] as const) {
+        if (tls[field])
+          section.error(field, 'must not be set with ISTIO_MUTUAL, which uses the workload certificate');
+      }
+      return;
+    case 'MUTUAL':
+      for (const field of OWN_FILES) {
+        if (!tls[field]) section.error(field, 'must be set with MUTUAL: the path of a PEM file');
+      }
+      return refuseUnchecked(section, tls);
+    case 'SIMPLE':
+      for (const field of OWN_FILES) {
+        if (tls[field])
+          section.warning(field, 'is not used with SIMPLE; write MUTUAL to present a certificate');
+      }
+      return refuseUnchecked(section, tls);
   }
-  if (tls.mode === 'MUTUAL') {
-    for (const field of ['clientCertificate', 'privateKey'] as const) {
-      if (!tls[field]) section.error(field, 'must be set with MUTUAL: the path of a PEM file');
-    }
-  }
-  if (tls.mode === 'SIMPLE') {
-    for (const field of ['clientCertificate', 'privateKey'] as const) {
-      if (tls[field])
-        section.warning(field, 'is not used with SIMPLE; write MUTUAL to present a certificate');
-    }
-  }
-  if (tls.mode === 'DISABLE') warnOfPlaintext(section, tls);
-  else if (tls.insecureSkipVerify && (tls.caCertificates || tls.subjectAltNames.length > 0)) {
-    section.error(
-      'insecureSkipVerify',
-      'excludes caCertificates and subjectAltNames: nothing would check them',
-    );
-  }
+}
+
+function refuseUnchecked(section: Section, tls: ClientTls): void {
+  if (!tls.insecureSkipVerify || (!tls.caCertificates && tls.subjectAltNames.length === 0)) return;
+  section.error(
+    'insecureSkipVerify',
+    'excludes caCertificates and subjectAltNames: nothing would check them',
+  );
 }
 
 function warnOfPlaintext(section: Section, tls: ClientTls): void {

@@ -45,14 +45,11 @@ export function readConditions(rule: Section, unsupported: Unsupported): readonl
 }
 
 function readCondition(section: Section, unsupported: Unsupported): Condition | null {
-  const key = section.text('key');
+  const key = section.required('key', 'an attribute such as source.principal');
   const values = section.texts('values') ?? [];
   const notValues = section.texts('notValues') ?? [];
   section.close();
-  if (!key) {
-    section.error('key', 'must be set, to an attribute such as source.principal');
-    return null;
-  }
+  if (key === null) return null;
   if (!section.hasEntries('values') && !section.hasEntries('notValues')) {
     section.fault(`key ${key} needs values or notValues with at least one value`);
   }

@@ -34,10 +34,9 @@ export function readDestinationRule(
 }
 
 function readHost(spec: Section): string {
-  const host = spec.text('host');
-  if (host === null && spec.has('host')) return '';
-  const problem = host === null ? 'must be set, to the host that clients address' : wildcardNameProblem(host);
-  if (problem !== null) spec.error('host', problem);
+  const host = spec.required('host', 'the host that clients address');
+  const problem = host && wildcardNameProblem(host);
+  if (problem) spec.error('host', problem);
   return host ?? '';
 }
 

@@ -41,7 +41,7 @@ export function readMeshConfig(node: MapNode, origin: Origin, report: Report): M
   const root = new Section(node, '', report, 'absent');
   for (const field of ['apiVersion', 'kind']) root.text(field);
   root.section('metadata');
-  if (root.has('spec'))
+  if (root.section('spec'))
     root.error('spec', 'the fields of a mesh config stand at the top level, not under spec');
   const proxy = root.section('defaultConfig');
   const mesh: MeshConfig = {

@@ -14,7 +14,7 @@ const SPECIAL: ReadonlyMap<string, number> = new Map(
 );
 
 const DECIMAL = /^[-+]?(?:0|[1-9][0-9]*)$/;
-const PREFIXED = /^([-+]?)(0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+)$/;
+const PREFIXED = /^([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+)$/;
 const OLD_OCTAL = /^([-+]?)0([0-7]+)$/;
 const FLOAT = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/;
 
@@ -33,7 +33,7 @@ function numberOf(text: string): number | null {
   if (prefixed) return signed(prefixed[1], Number(prefixed[2]));
   const octal = OLD_OCTAL.exec(text);
   if (octal) return signed(octal[1], Number.parseInt(octal[2] ?? '', 8));
-  return FLOAT.test(text) ? Number(text) : null;
+  return FLOAT.test(text) && Number.isFinite(Number(text)) ? Number(text) : null; // 1e400 stays a string, as in Go
 }
 
 function signed(sign: string | undefined, value: number): number {

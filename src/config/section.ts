@@ -38,6 +38,11 @@ export class Section {
     return !isAbsent(this.#fields.get(name)?.value);
   }
 
+  /** True when the field is written, with null too. */
+  isWritten(name: string): boolean {
+    return this.#fields.has(name);
+  }
+
   /** True when the field is written as a list or mapping without entries. */
   isEmpty(name: string): boolean {
     const node = this.#fields.get(name)?.value;
@@ -84,6 +89,14 @@ export class Section {
   text(name: string): string | null {
     const node = this.#take(name);
     return node && textOf(node, this.pathOf(name), this.report);
+  }
+
+  /** A string that must be there and not be empty; `hint` says what to write. */
+  required(name: string, hint = ''): string | null {
+    const text = this.text(name);
+    if (text) return text;
+    if (text === '' || !this.isWritten(name)) this.error(name, `must be set${hint && `, to ${hint}`}`);
+    return null;
   }
 
   flag(name: string): boolean | null {

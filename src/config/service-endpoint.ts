@@ -41,10 +41,9 @@ function readEndpoint(section: Section, known: ReadonlySet<string>, resolution: 
 }
 
 function readAddress(section: Section, resolution: string): string {
-  const address = section.text('address') ?? '';
-  if (address === '') {
-    if (section.text('address') !== null || !section.has('address')) section.error('address', 'must be set');
-  } else if (address.startsWith('unix://')) section.error('address', 'unix:// is not supported yet; refused');
+  const address = section.required('address', 'an IP address or a name');
+  if (address === null) return '';
+  if (address.startsWith('unix://')) section.error('address', 'unix:// is not supported yet; refused');
   else if (addressFamily(address) !== null) return address;
   else if (resolution === 'STATIC') {
     section.error('address', `${quote(address)} is not an IP address; write resolution: DNS for names`);

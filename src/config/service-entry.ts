@@ -88,7 +88,7 @@ interface Together {
 function checkTogether(spec: Section, entry: Together): void {
   if (entry.resolution === 'NONE') checkUnresolved(spec, entry);
   else if (entry.resolution === 'STATIC') checkStatic(spec, entry);
-  else checkLookup(spec, entry);
+  else if (entry.resolution !== 'DYNAMIC_DNS') checkLookup(spec, entry);
   const anonymous = entry.ports.find(({ protocol }) => !namesItsHost(protocol));
   if (entry.resolution === 'NONE' || entry.hosts.length < 2 || !anonymous) return;
   const { number, protocol } = anonymous;

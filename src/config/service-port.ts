@@ -24,10 +24,8 @@ export const MAX_PORT = 65_535;
 /** A port of a ServiceEntry: number and name are required. */
 export function readServicePort(section: Section): ServicePort | null {
   const number = readPortNumber(section, 'number');
-  const name = section.text('name');
-  if (name === null && !section.has('name'))
-    section.error('name', 'must be set: endpoints name their ports by it');
-  else if (name !== null && !isDnsLabel(name)) section.error('name', `${quote(name)} is not a DNS label`);
+  const name = section.required('name', 'what endpoints call the port');
+  if (name !== null && !isDnsLabel(name)) section.error('name', `${quote(name)} is not a DNS label`);
   const protocol = readProtocol(section);
   const targetPort = section.has('targetPort') ? readPortNumber(section, 'targetPort') : null;
   section.close();
@@ -40,7 +38,8 @@ export function readListenerPort(section: Section): ServicePort | null {
   const name = section.text('name') ?? '';
   if (name !== '' && !isDnsLabel(name)) section.error('name', `${quote(name)} is not a DNS label`);
   const protocol = readProtocol(section);
-  if (section.has('targetPort')) section.error('targetPort', 'has no meaning on a Sidecar; remove it');
+  if (section.whole('targetPort', 0, MAX_PORT))
+    section.error('targetPort', 'has no meaning on a Sidecar; remove it');
   section.close();
   return number === null ? null : { number, name, protocol, targetPort: null };
 }
@@ -48,7 +47,7 @@ export function readListenerPort(section: Section): ServicePort | null {
 /** A required port number from 1 to 65535. */
 export function readPortNumber(section: Section, field: string): number | null {
   const number = section.whole(field, 1, MAX_PORT);
-  if (number === null && !section.has(field))
+  if (number === null && !section.isWritten(field))
     section.error(field, `must be set, to a port from 1 to ${MAX_PORT}`);
   return number;
 }

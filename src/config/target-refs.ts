@@ -25,11 +25,11 @@ export function readTargetRefs(spec: Section): boolean {
 
 function checkReference(reference: Section): void {
   const group = reference.text('group') || 'core';
-  const kind = reference.text('kind') ?? '';
-  if (!reference.text('name')) reference.error('name', 'must be set');
+  const kind = reference.required('kind');
+  reference.required('name');
   if (reference.text('namespace'))
     reference.error('namespace', 'must not be set: a policy binds to its own namespace');
   reference.close();
-  if (TARGETS.has(`${group}/${kind}`)) return;
+  if (kind === null || TARGETS.has(`${group}/${kind}`)) return;
   reference.fault(`${quote(`${group}/${kind}`)} cannot be a target; one of ${[...TARGETS].join(', ')} can`);
 }

@@ -126,7 +126,9 @@ class TreeReader {
     const merged = new Map<string, Field>();
     for (const { key, value } of pairs) {
       const name = this.read(key, depth + 1, place);
-      if (name.is !== 'scalar') throw new YamlFault(name, 'a field name must be a plain word');
+      if (name.is !== 'scalar' || name.value === null) {
+        throw new YamlFault(name, 'a field name must be a word, not a mapping, a list or nothing');
+      }
       const node = this.read(value, depth + 1, { line: name.line, column: name.column });
       if (name.value === '<<' && isScalar(key) && isPlain(key.type)) this.#merge(node, merged);
       else if (fields.has(String(name.value))) {

@@ -1,0 +1,433 @@
+import t from 'tap';
+import { type Case, loadText, resource, runCases } from './cases.ts';
+
+const wrap = resource('security.istio.io/v1', 'AuthorizationPolicy');
+const rule = (inner: string): string => `{rules: [${inner}]}`;
+const source = (inner: string): string => rule(`{from: [{source: ${inner}}]}`);
+const operation = (inner: string): string => rule(`{to: [{operation: ${inner}}]}`);
+const when = (inner: string): string => rule(`{when: [${inner}]}`);
+const NOT_YET = 'not supported yet; the policy is refused';
+
+const SHAPE: readonly Case[] = [
+  { title: 'an empty spec is valid: ALLOW that matches nothing', text: '{}' },
+  { title: 'one empty rule matches everything', text: rule('{}') },
+  { title: 'ALLOW with rules written empty is valid', text: '{action: ALLOW, rules: []}' },
+  {
+    title: 'DENY without rules is refused',
+    text: '§{action: DENY}',
+    faults: ['error spec.rules: DENY without rules never matches; add an empty rule {}'],
+  },
+  {
+    title: 'DENY with rules written empty is refused',
+    text: '{action: DENY, rules: §[]}',
+    faults: ['error spec.rules: DENY without rules never matches'],
+  },
+  {
+    title: 'actions are upper case',
+    text: '{action: §deny, rules: [{}]}',
+    faults: ['error spec.action: "deny" is not one of ALLOW, DENY, AUDIT, CUSTOM; write DENY'],
+  },
+  {
+    title: 'an empty action is none',
+    text: '{action: §""}',
+    faults: ['error spec.action: "" is not one of'],
+  },
+  { title: 'AUDIT', text: `{action: §AUDIT}`, faults: [`error spec.action: AUDIT: ${NOT_YET}`] },
+  {
+    title: 'CUSTOM',
+    text: '{action: §CUSTOM, provider: {name: x}, rules: [{}]}',
+    faults: [`error spec.action: CUSTOM: ${NOT_YET}`],
+  },
+  {
+    title: 'a provider goes with CUSTOM only',
+    text: '{provider: §{name: x}}',
+    faults: ['error spec.provider: goes with action CUSTOM only, not with ALLOW'],
+  },
+  {
+    title: 'a null rule is refused',
+    text: '{rules: [§null]}',
+    faults: ['error spec.rules[0]: must be a mapping, not empty'],
+  },
+  {
+    title: 'rules are a list',
+    text: '{rules: §{from: []}}',
+    faults: ['error spec.rules: must be a list, not a mapping'],
+  },
+  {
+    title: '513 rules are too many',
+    text: `{rules: §[${Array.from({ length: 513 }, () => '{}').join(', ')}]}`,
+    faults: ['error spec.rules: has more than 512 rules'],
+  },
+  { title: '512 rules are not', text: `{rules: [${Array.from({ length: 512 }, () => '{}').join(', ')}]}` },
+  {
+    title: '513 sources are too many',
+    text: rule(`{from: §[${Array.from({ length: 513 }, () => '{source: {namespaces: [a]}}').join(', ')}]}`),
+    faults: ['error spec.rules[0].from: has more than 512 entries'],
+  },
+  {
+    title: 'empty from and to mean absent, with a warning',
+    text: rule('{from: §[], to: §[]}'),
+    faults: [
+      'warning spec.rules[0].from: is empty, which means absent',
+      'warning spec.rules[0].to: is empty',
+    ],
+  },
+  {
+    title: 'a from without a source is refused',
+    text: rule('{from: [§{}]}'),
+    faults: ['error spec.rules[0].from[0]: needs a source'],
+  },
+  {
+    title: 'an unknown field beside source is refused',
+    text: rule('{from: [{source: {namespaces: [a]}, §operation: {}}]}'),
+    faults: ['error spec.rules[0].from[0].operation: unknown field'],
+  },
+];
+
+const SOURCES: readonly Case[] = [
+  {
+    title: 'every supported field of a source',
+    text: source(
+      '{principals: ["*"], notPrincipals: [a/ns/b/sa/c], namespaces: [a], notNamespaces: [b], ipBlocks: [10.0.0.0/8, "::1"], notIpBlocks: [1.2.3.4]}',
+    ),
+  },
+  {
+    title: 'an empty source is refused',
+    text: source('§{}'),
+    faults: ['error spec.rules[0].from[0].source: is empty; write at least one field'],
+  },
+  {
+    title: 'a source whose only field is an empty list is empty',
+    text: source('§{principals: §[]}'),
+    faults: [
+      'error spec.rules[0].from[0].source: is empty',
+      'warning spec.rules[0].from[0].source.principals: is empty, which means absent',
+    ],
+  },
+  {
+    title: 'an empty list beside a field is absent, with a warning',
+    text: source('{principals: §[], namespaces: [a]}'),
+    faults: ['warning spec.rules[0].from[0].source.principals: is empty, which means absent'],
+  },
+  {
+    title: 'null is refused',
+    text: source('{principals: §null, namespaces: [a]}'),
+    faults: ['error spec.rules[0].from[0].source.principals: is empty; give it a value'],
+  },
+  {
+    title: 'a misspelt field is refused, not passed over: the rule would be wider',
+    text: source('{namespaces: [a], §principal: [b]}'),
+    faults: ['error spec.rules[0].from[0].source.principal: unknown field; did you mean principals?'],
+  },
+  {
+    title: 'empty strings are refused wherever they stand',
+    text: source('{principals: [a, §""], notNamespaces: [§""]}'),
+    faults: [
+      'error spec.rules[0].from[0].source.principals[1]: is empty',
+      'error spec.rules[0].from[0].source.notNamespaces[0]: is empty',
+    ],
+  },
+  {
+    title: 'a principal with its scheme never matches: a warning',
+    text: source('{principals: [§spiffe://cluster.local/ns/a/sa/b], notPrincipals: [§spiffe://x]}'),
+    faults: [
+      'warning spec.rules[0].from[0].source.principals[0]: never matches with spiffe:// in front',
+      'warning spec.rules[0].from[0].source.notPrincipals[0]: never matches with spiffe:// in front',
+    ],
+  },
+  {
+    title: 'blocks are addresses or CIDR ranges',
+    text: source(
+      '{ipBlocks: [§10.0.0.0/33, §010.0.0.1, §example.com, 10.0.0.1, §"::1/129"], notIpBlocks: [§1.2.3]}',
+    ),
+    faults: [
+      'error spec.rules[0].from[0].source.ipBlocks[0]: "10.0.0.0/33" is not an IP address or CIDR range',
+      'error spec.rules[0].from[0].source.ipBlocks[1]: "010.0.0.1"',
+      'error spec.rules[0].from[0].source.ipBlocks[2]: "example.com"',
+      'error spec.rules[0].from[0].source.ipBlocks[4]: "::1/129"',
+      'error spec.rules[0].from[0].source.notIpBlocks[0]: "1.2.3"',
+    ],
+  },
+  {
+    title: 'an address written as a number is refused with its remedy',
+    text: source('{ipBlocks: [§1.5]}'),
+    faults: [
+      'error spec.rules[0].from[0].source.ipBlocks[0]: must be a string, not the number 1.5; quote it: "1.5"',
+    ],
+  },
+  ...[
+    'requestPrincipals',
+    'notRequestPrincipals',
+    'serviceAccounts',
+    'notServiceAccounts',
+    'trustDomains',
+    'notTrustDomains',
+    'remoteIpBlocks',
+    'notRemoteIpBlocks',
+  ].map(
+    (field): Case => ({
+      title: `${field} refuses the policy`,
+      text: source(`{namespaces: [a], §${field}: [x]}`),
+      faults: [`error spec.rules[0].from[0].source.${field}: ${NOT_YET}`],
+    }),
+  ),
+];
+
+const OPERATIONS: readonly Case[] = [
+  {
+    title: 'every field of an operation',
+    text: operation(
+      '{hosts: [a.com, "*.b.com:80"], notHosts: [c], ports: ["80", "0"], notPorts: ["8080"], methods: [GET], notMethods: ["P*"], paths: [/a, "/b*", "*/c", "*"], notPaths: [/d]}',
+    ),
+  },
+  {
+    title: 'an empty operation is refused',
+    text: operation('§{}'),
+    faults: ['error spec.rules[0].to[0].operation: is empty'],
+  },
+  {
+    title: 'ports are strings',
+    text: operation('{ports: [§80]}'),
+    faults: [
+      'error spec.rules[0].to[0].operation.ports[0]: must be a string, not the number 80; quote it: "80"',
+    ],
+  },
+  {
+    title: 'ports are numbers from 0 to 65535',
+    text: operation('{ports: ["80", §"65536", §"-1", §http], notPorts: [§"8080 "]}'),
+    faults: [
+      'error spec.rules[0].to[0].operation.ports[1]: "65536" is not a port',
+      'error spec.rules[0].to[0].operation.ports[2]: "-1" is not a port',
+      'error spec.rules[0].to[0].operation.ports[3]: "http" is not a port',
+      'error spec.rules[0].to[0].operation.notPorts[0]: "8080 " is not a port',
+    ],
+  },
+  {
+    title: 'NO is a boolean to YAML 1.1, not a method',
+    text: operation('{methods: [§NO]}'),
+    faults: [
+      'error spec.rules[0].to[0].operation.methods[0]: must be a string, not the boolean false (YAML reads NO so); quote it: "NO"',
+    ],
+  },
+  {
+    title: 'path templates',
+    text: operation('{paths: ["/a/{*}", "/{**}", "/a/{*}/b/{**}", "/a/{**}/b", "/{*}/", "/a%20b/{*}"]}'),
+  },
+  ...(
+    [
+      ['/a/{**}/{*}', '{**} must be the last operator'],
+      ['/{**}/{**}', '{**} must be the last operator'],
+      ['/a/{*', '"{" and "}" are for the templates'],
+      ['/{x}', '"{" and "}" are for the templates'],
+      ['/a{*}', '"{" and "}" are for the templates'],
+      ['/{*}/a*', 'in a path template, segment "a*"'],
+      ['/{*}//b', 'in a path template, segment ""'],
+      ['/{*}/a?b', 'in a path template, segment "a?b"'],
+      ['/{*}/a b', 'in a path template, segment "a b"'],
+    ] as const
+  ).map(
+    ([path, problem]): Case => ({
+      title: `the path ${path} is refused`,
+      text: operation(`{paths: [§"${path}"]}`),
+      faults: [`error spec.rules[0].to[0].operation.paths[0]: ${problem}`],
+    }),
+  ),
+  {
+    title: 'a path without a template may hold anything else',
+    text: operation('{paths: ["/a//b", "a*b", "/a b", "/é"]}'),
+  },
+];
+
+const CONDITIONS: readonly Case[] = [
+  { title: 'no conditions', text: rule('{when: []}') },
+  {
+    title: 'every supported key',
+    text: when(
+      '{key: source.principal, values: [a]}, {key: source.namespace, notValues: [b]}, {key: source.ip, values: [10.0.0.0/8]}, {key: destination.port, values: ["80"]}, {key: "request.headers[x-a]", values: ["*"], notValues: [b]}',
+    ),
+  },
+  {
+    title: 'a condition has a key',
+    text: when('§{values: [a]}'),
+    faults: ['error spec.rules[0].when[0].key: must be set'],
+  },
+  {
+    title: 'a condition has values',
+    text: when('§{key: source.ip}'),
+    faults: ['error spec.rules[0].when[0]: key source.ip needs values or notValues'],
+  },
+  {
+    title: 'empty values are none',
+    text: when('§{key: source.ip, values: [], notValues: []}'),
+    faults: ['error spec.rules[0].when[0]: key source.ip needs values or notValues'],
+  },
+  {
+    title: 'values are checked by their key',
+    text: when('{key: source.ip, values: [§a], notValues: [§""]}, {key: destination.port, values: [§http]}'),
+    faults: [
+      'error spec.rules[0].when[0].values[0]: "a" is not an IP address',
+      'error spec.rules[0].when[0].notValues[0]: is empty',
+      'error spec.rules[0].when[1].values[0]: "http" is not a port',
+    ],
+  },
+  {
+    title: 'a principal with its scheme never matches: a warning',
+    text: when('{key: source.principal, values: [§spiffe://a]}'),
+    faults: ['warning spec.rules[0].when[0].values[0]: never matches with spiffe://'],
+  },
+  {
+    title: 'headers stand in brackets',
+    text: when(
+      '{key: §request.headers, values: [a]}, {key: §"request.headers[]", values: [a]}, {key: §"request.headers[a]b", values: [a]}',
+    ),
+    faults: [
+      'error spec.rules[0].when[0].key: "request.headers" must have the form request.headers[name]',
+      'error spec.rules[0].when[1].key: "request.headers[]" must have the form',
+      'error spec.rules[0].when[2].key: "request.headers[a]b" must have the form',
+    ],
+  },
+  {
+    title: 'keys that Istio does not know are refused',
+    text: when('{key: §source.user, values: [a]}, {key: §"destination.labels[x]", values: [a]}'),
+    faults: [
+      'error spec.rules[0].when[0].key: "source.user" is not an attribute that Istio knows',
+      "error spec.rules[0].when[1].key: destination.labels[x] was replaced by the policy's selector",
+    ],
+  },
+  ...[
+    'remote.ip',
+    'source.serviceAccount',
+    'source.trustDomain',
+    'request.auth.principal',
+    'request.auth.audiences',
+    'request.auth.presenter',
+    'request.auth.claims[a][b]',
+    'destination.ip',
+    'connection.sni',
+    'experimental.envoy.filters.a.b[c]',
+  ].map(
+    (key): Case => ({
+      title: `the key ${key} refuses the policy`,
+      text: when(`{key: §"${key}", values: ["10.0.0.1"]}`),
+      faults: [`error spec.rules[0].when[0].key: ${key}: ${NOT_YET}`],
+    }),
+  ),
+];
+
+const gateway = '{kind: Gateway, group: gateway.networking.k8s.io, name: x}';
+const BOUND: readonly Case[] = [
+  {
+    title: 'a policy with targetRefs is taken, with a warning',
+    text: `{§targetRefs: [${gateway}, {kind: Service, name: web}]}`,
+    faults: [
+      'warning spec: a policy with targetRefs belongs to a gateway or waypoint; a sidecar passes it over',
+    ],
+  },
+  {
+    title: 'a policy with targetRef is taken, with a warning',
+    text: `{§targetRef: ${gateway}}`,
+    faults: ['warning spec: a policy with targetRefs belongs'],
+  },
+  {
+    title: 'what is not supported does not matter when the policy is passed over',
+    text: `{§targetRefs: [${gateway}], action: AUDIT, rules: [{when: [{key: remote.ip, values: [1.2.3.4]}]}]}`,
+    faults: ['warning spec: a policy with targetRefs belongs'],
+  },
+  {
+    title: 'a target has a kind that can be bound to, and a name',
+    text: '{§targetRefs: [§{kind: Pod, name: x}, {kind: Service, name: §""}]}',
+    faults: [
+      'warning spec: a policy',
+      'error spec.targetRefs[0]: "core/Pod" cannot be a target',
+      'error spec.targetRefs[1].name: must be set',
+    ],
+  },
+  {
+    title: 'selector and targetRefs exclude each other, even when empty',
+    text: '§{selector: {matchLabels: {a: b}}, targetRefs: []}',
+    faults: ['error spec: only one of selector, targetRef and targetRefs can be set'],
+  },
+  {
+    title: '17 targets are too many',
+    text: `{§targetRefs: §[${Array.from({ length: 17 }, () => gateway).join(', ')}]}`,
+    faults: ['warning spec: a policy', 'error spec.targetRefs: has more than 16 entries'],
+  },
+];
+
+const TCP = 'denies every connection to TCP ports too';
+const DENY_ON_TCP: readonly Case[] = [
+  {
+    title: 'DENY with HTTP fields alone also denies TCP: a warning',
+    text: '{action: DENY, rules: [§{to: [{operation: {methods: [GET]}}]}]}',
+    faults: [`warning spec.rules[0]: ${TCP}`],
+  },
+  {
+    title: 'a source does not help a to without ports',
+    text: '{action: DENY, rules: [§{from: [{source: {namespaces: [a]}}], to: [{operation: {paths: [/a]}}]}]}',
+    faults: [`warning spec.rules[0]: ${TCP}`],
+  },
+  {
+    title: 'DENY with ports or with a source alone does not warn',
+    text: '{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ["80"]}}]}, {from: [{source: {namespaces: [a]}}]}, {}]}',
+  },
+  { title: 'ALLOW does not warn', text: operation('{methods: [GET]}') },
+];
+
+for (const cases of [SHAPE, SOURCES, OPERATIONS, CONDITIONS, BOUND, DENY_ON_TCP]) runCases(cases, wrap);
+
+const dryRun = (value: string, action: string): string =>
+  wrap(`{action: ${action}, rules: [{}]}`).replace(
+    'namespace: foo',
+    `namespace: foo, annotations: {istio.io/dry-run: ${value}}`,
+  );
+
+t.test('a dry run is refused: it must not be enforced', async t => {
+  t.match(loadText(dryRun('"true"', 'DENY')), {
+    ok: false,
+    faults: [{ line: 3, message: `metadata.annotations: istio.io/dry-run: ${NOT_YET}` }],
+  });
+});
+
+t.test('dry-run false is none, and other words are refused', async t => {
+  t.ok(loadText(dryRun('"false"', 'DENY')).ok);
+  t.match(loadText(dryRun('"yes"', 'DENY')), {
+    ok: false,
+    faults: [{ message: /must be "true" or "false"/ }],
+  });
+});
+
+t.test('a policy comes out as data: absent fields absent, empty lists gone', async t => {
+  const result = loadText(
+    wrap(
+      '{selector: {matchLabels: {app: web}}, rules: [{from: [{source: {principals: [a, b], namespaces: []}}], to: [], when: [{key: source.ip, values: [10.0.0.1]}]}, {}]}',
+    ),
+  );
+  t.ok(result.ok);
+  t.same(
+    result.ok && result.resources.authorizationPolicies.map(({ origin, metadata, ...policy }) => policy),
+    [
+      {
+        kind: 'AuthorizationPolicy',
+        selector: { app: 'web' },
+        bound: false,
+        action: 'ALLOW',
+        rules: [
+          {
+            from: [{ principals: ['a', 'b'] }],
+            to: null,
+            when: [{ key: 'source.ip', values: ['10.0.0.1'], notValues: [] }],
+          },
+          { from: null, to: null, when: [] },
+        ],
+      },
+    ],
+  );
+});
+
+t.test('a bound policy is marked, one that cannot be evaluated is left out', async t => {
+  const bound = loadText(wrap(`{targetRef: ${gateway}, rules: [{}]}`));
+  t.match(bound, { ok: true, resources: { authorizationPolicies: [{ bound: true }] } });
+  const audit = loadText(wrap(`{targetRef: ${gateway}, action: AUDIT}`));
+  t.match(audit, { ok: true });
+  t.same(audit.ok && audit.resources.authorizationPolicies, []);
+});
