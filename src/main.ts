@@ -29,6 +29,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       (await import('./cli/run.ts')).runRun(settings, workers),
     );
   },
+  demo: async args => {
+    const { parseDemo } = await import('./cli/command-flags.ts');
+    return carryOut(parseDemo(args), async settings => (await import('./cli/demo.ts')).runDemo(settings));
+  },
   check: async args => (await import('./cli/check.ts')).check(args),
   explain: async args => {
     const { parseExplain } = await import('./cli/command-flags.ts');
