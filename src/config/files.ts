@@ -45,7 +45,9 @@ function listFolder(folder: string): readonly ManifestFile[] {
   const files = names.sort().flatMap((name): ManifestFile[] => {
     const file = join(folder, name);
     try {
-      return statSync(file).isDirectory() ? [] : [{ ok: true, file }];
+      const stat = statSync(file);
+      if (stat.isDirectory()) return [];
+      return stat.isFile() ? [{ ok: true, file }] : [problem(file, 'is not a file')]; // reading a pipe would wait for ever
     } catch (error) {
       return [problem(file, reasonOf(error))];
     }

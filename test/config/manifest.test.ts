@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -217,6 +218,16 @@ t.test('a path that is not there, or empty, is one clear fault', async t => {
   t.match(loadManifests(['']), {
     ok: false,
     faults: [{ message: 'the path is empty; name a file or a folder' }],
+  });
+});
+
+t.test('a named pipe is a fault, and is not waited for', async t => {
+  const at = folder(t);
+  execFileSync('mkfifo', [at('a.yaml')]);
+  t.match(loadManifests([at()]), { ok: false, faults: [{ file: at('a.yaml'), message: 'is not a file' }] });
+  t.match(loadManifests([at('a.yaml')]), {
+    ok: false,
+    faults: [{ message: 'is neither a file nor a folder' }],
   });
 });
 
