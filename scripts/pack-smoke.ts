@@ -54,6 +54,7 @@ async function smoke(folder: string): Promise<void> {
     expectSaid(['check', 'config', 'certs'], 0, /^$/, /no faults/);
     const explain = ['explain', '--config', 'config', '--port', '80', '--expect', 'deny'];
     expectSaid(explain, 0, /mtls_required/);
+    expectSaid(['demo', '--once'], 0, /RBAC: access denied/);
     const lived = await live(node, outrider, folder);
     expect(`${version}: outrider run, ready, healthy, ended`, () => lived);
   }
