@@ -111,12 +111,14 @@ export class Wire<S extends Socket = Socket> {
   localPort = 0;
   /** Null while it is open; 'end' = cleanly. */
   ended: string | null = null;
-  #bytes = Buffer.alloc(0);
+  #bytes: Buffer = Buffer.alloc(0);
   #wake: (() => void)[] = [];
 
   constructor(socket: S) {
     this.socket = socket;
-    socket.on('data', chunk => this.#note(() => (this.#bytes = Buffer.concat([this.#bytes, chunk]))));
+    socket.on('data', (chunk: Buffer) =>
+      this.#note(() => (this.#bytes = Buffer.concat([this.#bytes, chunk]))),
+    );
     socket.on('end', () => this.#note(() => (this.ended ??= 'end')));
     socket.on('error', error => this.#note(() => (this.ended ??= error.message)));
     socket.on('close', () => this.#note(() => (this.ended ??= 'close')));

@@ -13,7 +13,7 @@ import { H1Server } from '../http/h1-server.ts';
 import { DROP_PROTO, DROP_XFCC } from '../http/h1-write.ts';
 import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
-import { connectPlain } from '../net/connect.ts';
+import { connectPlain, type PlainConnection } from '../net/connect.ts';
 import { isHttp1, isTls } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
@@ -26,6 +26,7 @@ import type { Tracer } from '../telemetry/trace.ts';
 import { AppDestination } from './app.ts';
 import { clientCertElement } from './client-cert-header.ts';
 import type { ConnectionRow, Connections, OpenConnection } from './connections.ts';
+import { firstWord } from './first-word.ts';
 import { materialOf } from './material.ts';
 import { peek } from './peek.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
@@ -127,7 +128,21 @@ export class Inbound {
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
     const mode = modeOn(this.snapshot, port);
     if (mode === 'STRICT') this.#terminator.accept(raw);
-    else this.#detect(raw, port, mode === 'PERMISSIVE');
+    else if (mode === 'DISABLE' && this.protocolOf(port) === 'tcp') this.#begin(raw, port, null, null, null);
+    else {
+      peek(raw, {
+        clock: this.parts.clock,
+        timeoutMs: this.parts.settings.detectTimeoutMs,
+        decide: isTls,
+        done: (tls, bytes) => {
+          if (bytes !== null) this.detected(raw, port, tls !== false && bytes.length > 0, bytes);
+        },
+      });
+    }
+  }
+
+  protocolOf(port: number): PortProtocol {
+    return protocolOn(this.parts.settings.protocols, port);
   }
 
   /** The workload port that a connection is for: the app's. */
@@ -135,26 +150,24 @@ export class Inbound {
     return this.parts.settings.app?.port ?? null;
   }
 
-  /** Reads the first bytes: TLS is terminated (PERMISSIVE) or, towards an HTTP port, refused (DISABLE). */
-  #detect(raw: Socket, port: number, terminate: boolean): void {
-    const protocol = protocolOn(this.parts.settings.protocols, port);
-    if (!terminate && protocol === 'tcp') {
-      this.#begin(raw, port, null, null, null);
-      return;
-    }
-    peek(raw, {
-      clock: this.parts.clock,
-      timeoutMs: this.parts.settings.detectTimeoutMs,
-      decide: isTls,
-      done: (tls, bytes) => {
-        if (tls === null && bytes === null) return;
-        if (tls === true && terminate) {
-          if (bytes !== null) raw.unshift(bytes);
-          this.#terminator.accept(raw);
-        } else if (tls === true && protocol !== 'auto') this.refused(raw, 'mtls_disabled');
-        else this.#begin(raw, port, null, null, bytes);
-      },
-    });
+  /**
+   * The first bytes came, or none for too long: TLS is terminated (PERMISSIVE) or, towards an HTTP port, refused
+   * (DISABLE). The mode may have changed since the accept.
+   */
+  detected(raw: Socket, port: number, tls: boolean, bytes: Buffer): void {
+    const mode = modeOn(this.snapshot, port);
+    const protocol = this.protocolOf(port);
+    if (mode === 'STRICT' || (tls && mode === 'PERMISSIVE')) {
+      if (raw.readableEnded) {
+        this.#onRefused('connection_reset', raw);
+        return;
+      }
+      if (bytes.length > 0) raw.unshift(bytes);
+      this.#terminator.accept(raw);
+    } else if (tls && protocol !== 'auto') this.refused(raw, 'mtls_disabled');
+    else if (bytes.length === 0 && protocol === 'http' && mode === 'PERMISSIVE')
+      this.refused(raw, 'detect_timeout');
+    else this.#begin(raw, port, null, null, bytes);
   }
 
   #begin(
@@ -258,9 +271,10 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
 
   start(first: Buffer | null): void {
     const { settings, clock } = this.#hub.parts;
-    const protocol = protocolOn(settings.protocols, this.#arrival.port);
+    const protocol = this.#hub.protocolOf(this.#arrival.port);
     if (protocol === 'http') this.#serveHttp(first);
     else if (protocol === 'tcp' || protocol === 'http2') this.#serveTcp(first);
+    else if (first?.length === 0) this.#awaitFirstWord();
     else {
       peek(this.#socket, {
         clock,
@@ -268,12 +282,59 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
         first,
         decide: isHttp1,
         done: (http, bytes) => {
-          if (http === null && bytes === null) this.#hub.parts.connections.delete(this);
-          else if (http === true) this.#serveHttp(bytes);
-          else this.#serveTcp(bytes);
+          if (http === null && bytes?.length === 0) this.#awaitFirstWord();
+          else this.#heard(http, bytes, null, null);
         },
       });
     }
+  }
+
+  /** Silence is no protocol: the app is connected, in case it speaks first, and the client's first word still counts. */
+  #awaitFirstWord(): void {
+    const { settings, clock } = this.#hub.parts;
+    const options = {
+      clock,
+      timeoutMs: settings.tcpIdleTimeoutMs,
+      // A plaintext client may turn out to speak TLS after all.
+      decide: (bytes: Buffer) => (this.#tls || isTls(bytes) === false ? isHttp1(bytes) : isTls(bytes)),
+    };
+    if (!decideConnection(this.#policy).allow) {
+      peek(this.#socket, { ...options, done: (http, bytes) => this.#heard(http, bytes, null, null) });
+      return;
+    }
+    const { host, port } = this.#app;
+    connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, (why, app) => {
+      if (why !== null || this.#socket.destroyed) {
+        app.socket.destroy();
+        this.#serveTcp(null);
+        return;
+      }
+      firstWord(this.#socket, app, {
+        ...options,
+        done: (http, bytes, fromApp) => this.#heard(http, bytes, app, fromApp),
+      });
+    });
+  }
+
+  /** Undecided counts as HTTP: what could still become a request is never passed on as something else. */
+  #heard(
+    http: boolean | null,
+    bytes: Buffer | null,
+    app: PlainConnection | null,
+    fromApp: Buffer | null,
+  ): void {
+    if (http === false) {
+      this.#serveTcp(bytes, app, fromApp);
+      return;
+    }
+    app?.socket.destroy();
+    if (bytes === null || bytes.length === 0) {
+      this.#socket.destroy();
+      this.onClosed();
+    } else if (!this.#tls && isTls(bytes) !== false) {
+      this.onClosed();
+      this.#hub.detected(this.#socket, this.#arrival.port, true, bytes);
+    } else this.#serveHttp(bytes);
   }
 
   #serveHttp(first: Buffer | null): void {
@@ -390,7 +451,12 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
     this.#hub.parts.connections.delete(this);
   }
 
-  #serveTcp(first: Buffer | null): void {
+  /** `connected` and what it sent already: the app, when it was connected before the protocol was known. */
+  #serveTcp(
+    first: Buffer | null,
+    connected: PlainConnection | null = null,
+    reply: Buffer | null = null,
+  ): void {
     const { recorder, clock, settings } = this.#hub.parts;
     this.#protocol = 'tcp';
     const record = new AccessRecord(this.#facts);
@@ -408,6 +474,7 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
     };
     if (!decision.allow) {
       record.terminationDetails = decision.reason;
+      connected?.socket.destroy();
       this.#socket.destroy();
       finish();
       return;
@@ -416,7 +483,7 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
     socket.pause();
     const { host, port } = this.#app;
     record.upstreamHost = `${host}:${port}`;
-    connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, (why, upstream) => {
+    const onConnected = (why: string | null, upstream: PlainConnection): void => {
       recorder.upstreamConnect('inbound', why ?? 'success');
       if (why !== null || socket.destroyed) {
         record.flag = why === null ? FLAG_CLIENT_GONE : FAILURES.connect_failed.flag;
@@ -430,10 +497,12 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
         clock,
         idleTimeoutMs: settings.tcpIdleTimeoutMs,
         record,
-        first: { fromClient: first, fromUpstream: null },
+        first: { fromClient: first, fromUpstream: reply },
         done: finish,
       });
-    });
+    };
+    if (connected === null) connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, onConnected);
+    else onConnected(null, connected);
   }
 
   /** Binds to the configuration that is in force now. */

@@ -14,14 +14,17 @@ export interface PeekOptions {
   /** true or false when the bytes decide; null = more are needed. */
   decide(bytes: Buffer): boolean | null;
   /**
-   * Called once. Undecided: `verdict` null with what came, also after a half-close or the timeout; the connection is
-   * gone: both null.
+   * Called once. After the timeout, or with too many bytes, `verdict` is null and `bytes` what came, empty for a silent
+   * client; after a half-close it is false, since nothing can come any more; the connection is gone: both null.
    */
   done(verdict: boolean | null, bytes: Buffer | null): void;
 }
 
-/** Reads until `decide` knows; leaves the socket paused with no listener of its own. */
-export function peek(socket: Socket, options: PeekOptions): void {
+/**
+ * Reads until `decide` knows; leaves the socket paused with no listener of its own.
+ * @returns stops it, without `done`, and gives back what came
+ */
+export function peek(socket: Socket, options: PeekOptions): () => Buffer | null {
   const { clock } = options;
   let bytes: Buffer | null = options.first ?? null;
   const waiting = {
@@ -43,19 +46,25 @@ export function peek(socket: Socket, options: PeekOptions): void {
     if (bytes === null) {
       finish(null, null);
       socket.destroy();
-    } else finish(null, bytes);
+    } else finish(false, bytes);
   };
   const onClose = (): void => finish(null, null);
   let over = false;
-  const finish = (verdict: boolean | null, seen: Buffer | null): void => {
-    if (over) return;
+  const stop = (): Buffer | null => {
     over = true;
     clock.delete(waiting);
     socket.off('data', onData).off('end', onEnd).off('close', onClose);
     socket.pause();
+    return bytes;
+  };
+  const finish = (verdict: boolean | null, seen: Buffer | null): void => {
+    if (over) return;
+    stop();
     options.done(verdict, seen);
   };
-  if (look()) return;
+  if (look()) return stop;
   clock.add(waiting);
   socket.on('data', onData).on('end', onEnd).on('close', onClose);
+  socket.resume(); // an earlier peek left it paused, and a listener alone does not wake it
+  return stop;
 }

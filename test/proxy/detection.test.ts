@@ -1,0 +1,194 @@
+import { connect } from 'node:net';
+import t, { type Test } from 'tap';
+import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
+import { dialTls, get, startApp, startTcpApp, valuesOf, wirePlain, wireTls } from '../peers.ts';
+import { type Sidecar, startSidecar } from '../sidecar.ts';
+
+const authority = await testAuthority();
+const own = await testIdentity(authority, 'foo/httpbin');
+const client = await testIdentity(authority, 'foo/sleep');
+const XFCC = 'x-forwarded-client-cert';
+
+/** Runs out while a test waits for its effect. */
+const SHORT = ['--detect-timeout-ms', '50'];
+const LONG = ['--detect-timeout-ms', '60000'];
+
+async function start(t: Test, app: number, flags: readonly string[], manifests = 'kind: MeshConfig\n') {
+  return startSidecar(t, { certs: temporaryIdentity(t, own), app, manifests, flags });
+}
+
+/** Lets everything that was sent before be read: another connection of the only worker is served after it. */
+async function settled(t: Test, sidecar: Sidecar): Promise<void> {
+  await sidecar.metric('outrider_workers');
+  (await wirePlain(t, sidecar.ports.inbound)).socket.destroy();
+  await sidecar.metric('outrider_workers');
+}
+
+/** Waits until one connection is known to speak `protocol`. */
+async function speaks(sidecar: Sidecar, protocol: string): Promise<boolean> {
+  for (let i = 0; i < 1_000; i++) {
+    const rows = JSON.parse((await sidecar.get('admin', '/connections')).body) as { protocol: string }[];
+    if (rows.some(row => row.protocol === protocol)) return true;
+  }
+  return false;
+}
+
+t.test('what is sent byte by byte is what it is in one piece', async t => {
+  const http = await startApp(t);
+  const sidecar = await start(t, http.port, LONG);
+  const echo = await startTcpApp(t, socket => socket.pipe(socket));
+  const tcp = await start(t, echo.port, LONG);
+  for (const [name, wire] of [
+    ['mutual TLS', await wireTls(t, sidecar.ports.inbound, client)],
+    ['plaintext', await wirePlain(t, sidecar.ports.inbound)],
+  ] as const) {
+    for (const byte of get('/slow', `${XFCC}: evil`)) {
+      wire.send(byte);
+      await settled(t, sidecar);
+    }
+    const received = (await wire.reply()).received();
+    t.equal(received.url, '/slow', name);
+    t.notMatch(valuesOf(received, XFCC), ['evil'], name);
+  }
+  for (const wire of [await wireTls(t, tcp.ports.inbound, client), await wirePlain(t, tcp.ports.inbound)]) {
+    for (const byte of 'GETTING no request\n') {
+      wire.send(byte);
+      await settled(t, tcp);
+    }
+    t.equal((await wire.take(19)).toString(), 'GETTING no request\n');
+  }
+});
+
+t.test('bytes that are no request go to the app as they are', async t => {
+  const echo = await startTcpApp(t, socket => socket.pipe(socket));
+  const sidecar = await start(t, echo.port, LONG);
+  for (const bytes of [
+    '*1\r\n$4\r\nPING\r\n',
+    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+    '\x00\x01\x02',
+    'get a\r\n',
+    '\n',
+  ]) {
+    const wire = await wireTls(t, sidecar.ports.inbound, client);
+    wire.send(bytes);
+    t.equal((await wire.take(bytes.length)).toString('latin1'), bytes);
+  }
+  t.equal(await sidecar.metric('istio_requests_total'), 0);
+});
+
+t.test('a prefix of a request that ends there is no request, and is passed on', async t => {
+  const echo = await startTcpApp(t, socket => socket.pipe(socket));
+  const sidecar = await start(t, echo.port, LONG);
+  const wire = await wireTls(t, sidecar.ports.inbound, client);
+  wire.send('HELLO').socket.end();
+  t.equal(await wire.rest(), 'HELLO');
+});
+
+t.test('what looks like HTTP and is malformed is refused as HTTP', async t => {
+  const app = await startApp(t);
+  const sidecar = await start(t, app.port, LONG);
+  for (const bytes of [
+    'GET / HTTP/1.1\nhost: a\n\n',
+    'GET  / HTTP/1.1\r\nhost: a\r\n\r\n',
+    'get / http/1.1\r\n\r\n',
+  ]) {
+    const wire = await wireTls(t, sidecar.ports.inbound, client);
+    t.equal((await wire.ask(bytes)).status, 400, JSON.stringify(bytes));
+  }
+  t.equal(app.connections(), 0);
+});
+
+t.test('when the client stays silent', async t => {
+  t.test('an app that speaks first is heard, on mutual TLS and on plaintext', async t => {
+    const greeter = await startTcpApp(t, socket => {
+      socket.write('220 welcome\r\n');
+      socket.pipe(socket);
+    });
+    const sidecar = await start(t, greeter.port, SHORT);
+    for (const wire of [
+      await wireTls(t, sidecar.ports.inbound, client),
+      await wirePlain(t, sidecar.ports.inbound),
+    ]) {
+      t.equal((await wire.take(13)).toString(), '220 welcome\r\n');
+      wire.send('GET / HTTP/1.1\r\n');
+      t.equal((await wire.take(16)).toString(), 'GET / HTTP/1.1\r\n', 'it is TCP from then on');
+    }
+  });
+
+  t.test('and then sends a request, it is a request all the same', async t => {
+    const connected = Promise.withResolvers<void>();
+    const app = await startApp(t);
+    const gate = await startTcpApp(t, socket => {
+      connected.resolve();
+      const onward = connect(app.port, '127.0.0.1');
+      socket.pipe(onward).pipe(socket);
+      onward.on('error', () => {});
+    });
+    const sidecar = await start(t, gate.port, SHORT);
+    for (const wire of [
+      await wireTls(t, sidecar.ports.inbound, client),
+      await wirePlain(t, sidecar.ports.inbound),
+    ]) {
+      await connected.promise; // the time is over: the app was connected to hear whether it speaks
+      const received = (await wire.ask(get('/late', `${XFCC}: evil`))).received();
+      t.equal(received.url, '/late');
+      t.notMatch(valuesOf(received, XFCC), ['evil']);
+    }
+    t.equal(await sidecar.metric('istio_requests_total', { response_code: '200' }), 2);
+    t.equal(await sidecar.metric('istio_tcp_connections_opened_total'), 0);
+  });
+
+  t.test('and then speaks TLS on a PERMISSIVE port, that is terminated', async t => {
+    const connected = Promise.withResolvers<void>();
+    const quiet = await startTcpApp(t, socket => {
+      connected.resolve();
+      socket.pipe(socket);
+    });
+    const sidecar = await start(t, quiet.port, SHORT);
+    const raw = connect(sidecar.ports.inbound, '127.0.0.1');
+    t.teardown(() => raw.destroy());
+    await connected.promise;
+    const { certChainPem: cert, keyPem: key } = client;
+    const wire = dialTls(t, 0, client, { socket: raw, cert, key });
+    wire.send('\x01ping');
+    t.equal((await wire.take(5)).toString(), '\x01ping');
+    t.equal(await sidecar.metric('outrider_tls_handshakes_total', { result: 'success' }), 1);
+  });
+
+  t.test('and TCP is denied, the app is not connected and requests are judged as ever', async t => {
+    const app = await startApp(t);
+    const sidecar = await start(
+      t,
+      app.port,
+      SHORT,
+      `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: paths, namespace: foo}
+spec: {rules: [{to: [{operation: {paths: [/open]}}]}]}
+`,
+    );
+    const wire = await wireTls(t, sidecar.ports.inbound, client);
+    const other = await wireTls(t, sidecar.ports.inbound, client);
+    wire.send('G');
+    t.ok(await speaks(sidecar, 'http1'), 'a prefix of a request is held for one');
+    t.equal(app.connections(), 0);
+    t.equal((await wire.ask(get('/open').slice(1))).status, 200);
+    t.equal((await wire.ask(get('/shut'))).status, 403);
+    t.equal((await other.ask(get('/shut'))).status, 403);
+    t.equal((await other.ask(get('/open'))).status, 200);
+  });
+
+  t.test('and the app ends, the client is closed', async t => {
+    const sidecar = await start(t, (await startTcpApp(t, socket => socket.end())).port, SHORT);
+    t.equal(await (await wireTls(t, sidecar.ports.inbound, client)).rest(), '');
+  });
+
+  t.test('and the app cannot be reached, the client is closed and the log says why', async t => {
+    const sidecar = await start(t, 1, SHORT);
+    t.equal(await (await wireTls(t, sidecar.ports.inbound, client)).rest(), '');
+    t.match(await sidecar.access.take(l => l.response_flags === 'UF'), {
+      upstream_transport_failure_reason: 'ECONNREFUSED',
+    });
+  });
+});
