@@ -193,7 +193,9 @@ class Sidecar {
     for (const name of ['SIGTERM', 'SIGINT'] as const) {
       process.on(name, () => {
         this.#app?.signal(name);
-        void this.#drain(name, true);
+        // A second signal is impatience: without an app to wait for, the process ends now.
+        if (this.#draining && (this.#app === null || this.#appEnded)) this.#ended.resolve(0);
+        else void this.#drain(name, true);
       });
     }
     process.on('SIGHUP', () => {
@@ -375,8 +377,8 @@ class Sidecar {
   }
 
   /**
-   * Inbound first; outbound stays up until the app is gone. With `end`, the process ends after it.
-   * A second call while the first is under way changes nothing but the exit.
+   * Stops taking requests and finishes those in flight. Outbound stays up for as long as the app of `-- CMD` runs, which
+   * ends the process with its own code; without one both sides drain at once. `end` false: the process stays.
    */
   async #drain(why: string, end: boolean, code = 0): Promise<void> {
     if (!this.#draining) {
@@ -384,10 +386,9 @@ class Sidecar {
       log.info('draining', { why });
       this.#inboundDrained = this.#workers.drain(this.#drainMs(), false);
     }
-    await this.#inboundDrained;
     if (!end) return;
-    if (this.#app !== null && !this.#appEnded) return; // the app's own end calls again, with its code
-    await this.#workers.drain(this.#drainMs(), true);
+    if (this.#app !== null && !this.#appEnded) return; // the app's end comes back here
+    await Promise.all([this.#inboundDrained, this.#workers.drain(this.#drainMs(), true)]);
     this.#ended.resolve(code);
   }
 

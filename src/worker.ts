@@ -247,8 +247,10 @@ async function handle(message: ToWorker): Promise<void> {
 parentPort?.on('message', (message: ToWorker) => {
   // Questions and the drain do not wait: a scrape must not queue behind a slow start of tracing.
   if (message.type === 'ask') plane?.answer(message.question, message.what);
-  else if (message.type === 'drain') void plane?.drain(message.ms, message.outbound);
-  else {
+  else if (message.type === 'drain') {
+    if (plane === null) tell({ type: 'drained', outbound: message.outbound });
+    else void plane.drain(message.ms, message.outbound);
+  } else {
     turn = turn
       .then(() => handle(message))
       .catch((error: unknown) => {

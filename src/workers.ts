@@ -192,6 +192,6 @@ function spawn(): Worker {
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
   return new Worker(new URL(file, import.meta.url), {
     // Requests die young: a small nursery keeps the thread's memory flat and its pauses short.
-    resourceLimits: { maxYoungGenerationSizeMb: 16 },
+    resourceLimits: { maxYoungGenerationSizeMb: 6 },
   });
 }
