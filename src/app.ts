@@ -40,7 +40,17 @@ export async function runSidecar(settings: RunSettings, workers: Workers, consol
     return 1;
   }
   for (const warning of loaded.warnings) log.warn(describe(warning), place(warning));
-  return new Sidecar({ settings, resources: loaded.resources, console, workers }).run();
+  const { resources, digest } = loaded;
+  return new Sidecar({ settings, resources, digest, console, workers }).run();
+}
+
+interface SidecarParts {
+  readonly settings: RunSettings;
+  readonly resources: Resources;
+  /** Of the files behind `resources`. */
+  readonly digest: string;
+  readonly console: Console;
+  readonly workers: Workers;
 }
 
 class Sidecar {
@@ -52,6 +62,7 @@ class Sidecar {
   #identity: IdentityGeneration | null = null;
   #store: IdentityStore;
   #startedAt = Date.now();
+  #digest: string;
   #ready = false;
   #draining = false;
   #config = { generation: 1, reloads: 0, failures: 0, lastReloadSuccessful: true, loadedAt: Date.now() };
@@ -60,11 +71,12 @@ class Sidecar {
   #firstIdentity = Promise.withResolvers<void>();
   #ended = Promise.withResolvers<number>();
 
-  constructor(parts: { settings: RunSettings; resources: Resources; console: Console; workers: Workers }) {
+  constructor(parts: SidecarParts) {
     const { settings, resources } = parts;
     this.#settings = settings;
     this.#console = parts.console;
     this.#workers = parts.workers;
+    this.#digest = parts.digest;
     this.#resources = resources;
     setLogLevel(settings.logLevel);
     const dir = settings.certsDir ?? CERTS_DIRS[0] ?? './certs';
@@ -245,7 +257,10 @@ class Sidecar {
 
   #watchConfig(): void {
     if (this.#settings.configPaths.length === 0) return;
-    const watch = watchManifests(this.#settings.configPaths, { onChange: () => this.#reload() });
+    const watch = watchManifests(this.#settings.configPaths, {
+      known: this.#digest,
+      onChange: () => this.#reload(),
+    });
     this.#closers.push(() => watch.close());
   }
 
