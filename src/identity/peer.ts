@@ -93,23 +93,45 @@ const CHAIN_REFUSALS: ReadonlyMap<string, PeerRefusal> = new Map([
 export function judgePeer(evidence: PeerEvidence): PeerVerdict {
   const { der, authorizationError, role, now } = evidence;
   if (!der || der.length === 0) return refuse('no_certificate');
-  const leaf = readCertificate(der);
-  if (!leaf) return refuse('malformed_certificate');
+  const digest = hash('sha256', der, 'hex');
+  const kept = KNOWN.get(digest);
+  const known = kept ?? read(der, digest);
+  if (!known) return refuse('malformed_certificate');
+  const { leaf, verdict } = known;
   const fault = leafFault(leaf, role, now) ?? chainRefusal(authorizationError);
   if (fault) return refuse(fault);
+  if (!verdict.ok) return verdict;
+  if (!evidence.trustDomains.includes(verdict.peer.id.trustDomain)) return refuse('foreign_trust_domain');
+  if (!kept) keep(digest, known);
+  return verdict;
+}
+
+/** What a certificate says, whoever judges it and when. */
+interface KnownLeaf {
+  readonly leaf: CertificateFields;
+  readonly verdict: PeerVerdict;
+}
+
+/**
+ * Certificates that were believed, by SHA-256: a peer connects many times with one, and its connections then share one
+ * PeerIdentity. Dates, chain and trust domain are judged each time. Only the believed are kept, so strangers cannot fill it.
+ */
+const KNOWN = new Map<string, KnownLeaf>();
+const MAX_KNOWN = 1_000; // about 1 MB; emptied when full, which costs each peer one reading
+
+function keep(digest: string, leaf: KnownLeaf): void {
+  if (KNOWN.size >= MAX_KNOWN) KNOWN.clear();
+  KNOWN.set(digest, leaf);
+}
+
+function read(der: Uint8Array, digest: string): KnownLeaf | null {
+  const leaf = readCertificate(der);
+  if (!leaf) return null;
   const id = spiffeIdOf(leaf);
-  if (typeof id === 'string') return refuse(id);
-  if (!evidence.trustDomains.includes(id.trustDomain)) return refuse('foreign_trust_domain');
-  return {
-    ok: true,
-    peer: {
-      id,
-      notAfter: leaf.notAfter,
-      hash: hash('sha256', der, 'hex'),
-      subject: leaf.subject,
-      serial: leaf.serial,
-    },
-  };
+  if (typeof id === 'string') return { leaf, verdict: refuse(id) };
+  const { notAfter, subject, serial } = leaf;
+  const peer = Object.freeze({ id: Object.freeze(id), notAfter, hash: digest, subject, serial });
+  return { leaf, verdict: Object.freeze({ ok: true, peer }) };
 }
 
 function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: number): PeerRefusal | null {

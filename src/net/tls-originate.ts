@@ -83,7 +83,7 @@ function originate<P>(secureContext: SecureContext, to: OriginateOptions<P>, don
   socket.once('close', () => fail('aborted'));
   socket.once('secureConnect', () => {
     if (settled) return;
-    const facts = factsOf(socket);
+    const facts = factsOf(socket, socket.getPeerX509Certificate()?.raw ?? null);
     const verdict = judged(to.judge, facts);
     if (!verdict.ok) fail(verdict.reason);
     else if (settle()) done(null, socket, verdict.value, { ...facts, der: null });

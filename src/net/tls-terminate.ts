@@ -7,6 +7,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { Terminator, TerminatorOptions, TlsMaterial } from './tls.ts';
 import { contextOptions, factsOf, judged } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
+import { clientCertificateOf } from './tls-peer-certificate.ts';
 
 // tls.Server's own timeout starts anew with every byte, so it is switched off and ours counts from accept.
 const NEVER_MS = 2 ** 31 - 1;
@@ -70,7 +71,7 @@ export class ServerTerminator<P> implements Terminator {
       return;
     }
     socket.allowHalfOpen = raw.allowHalfOpen;
-    const facts = factsOf(socket);
+    const facts = factsOf(socket, clientCertificateOf(socket));
     const verdict = judged(this.#options.judge, facts);
     if (verdict.ok) this.#options.onSecure(socket, verdict.value, { ...facts, der: null }, raw);
     else this.#close(raw, verdict.reason);

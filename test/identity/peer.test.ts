@@ -108,3 +108,16 @@ t.test('every error of OpenSSL refuses, known or not', async t => {
     t.strictSame(judgePeer({ ...evidence, der, authorizationError, now: Date.now() }), { ok: false, reason });
   }
 });
+
+t.test('a certificate that was believed once is judged anew each time', async t => {
+  const now = Date.UTC(2030, 5, 1);
+  const der = derOf(await testIdentity(authority, 'foo/sleep', { now, notBefore: now, ttlMs: 10_000 }));
+  const judge = (more: object) => judgePeer({ ...evidence, der, now, ...more });
+  const first = judge({});
+  const second = judge({});
+  t.equal(first.ok && second.ok && first.peer === second.peer, true, 'its connections share one identity');
+  t.strictSame(judge({ now: now + 10_001 }), { ok: false, reason: 'expired' });
+  t.strictSame(judge({ authorizationError: 'CERT_REVOKED' }), { ok: false, reason: 'revoked' });
+  t.strictSame(judge({ trustDomains: ['old.local'] }), { ok: false, reason: 'foreign_trust_domain' });
+  t.throws(() => Object.assign((first as { peer: object }).peer, { hash: '' }), 'and none can change it');
+});
