@@ -51,9 +51,15 @@ async function readOrder(scene: Scene): Promise<void> {
   asks(scene, 'frontend → orders', READ);
   const { answer, line } = await askOrders(scene, scene.mesh.frontend, READ);
   gets(scene, answer, 200);
-  const told = answer.body.split('\n')[1]?.replace(/Hash=([0-9a-f]{8})[0-9a-f]*/, 'Hash=$1…') ?? '';
-  scene.paper.row('app', `was told ${told}`);
+  const again = await scene.client.through(scene.mesh.frontend, READ);
+  scene.paper.row('again', `${again.ms.toFixed(1)} ms, now that the connections are open`);
+  scene.paper.row('app', `was told ${shortened(answer.body.split('\n')[1] ?? '')}`);
   await why(scene, READ, line);
+}
+
+/** The header fits on a line without most of its hash and the path to its own name. */
+function shortened(header: string): string {
+  return header.replace(/By=[^;]*(\/sa\/[^;]*)/, 'By=…$1').replace(/Hash=(\w{8})\w*/, 'Hash=$1…');
 }
 
 interface Refusal {
