@@ -114,10 +114,11 @@ class Spliced implements Splice {
       this.#why = 'reset';
     });
     source.once('close', () => {
-      // A side that broke takes the other with it; one that ended leaves it to finish.
+      // A side that broke takes the other with it, visibly: a clean end would pass for the whole of what was sent.
       if (!source.readableEnded || source.errored) {
         if (this.#why === 'end') this.#why = 'reset';
-        sink.destroy();
+        if (this.#why === 'reset' && !encrypts && !sink.destroyed) sink.resetAndDestroy();
+        else sink.destroy();
       }
       if (--this.#open === 0) this.#finish();
     });
