@@ -25,8 +25,8 @@ export interface ResponseSink {
   onResponseEnd(bytes: number): void;
   /** 101 or 2xx to CONNECT: the rest of the bytes are the tunnel's. */
   onSwitch(head: ResponseHead, rest: Buffer | null): void;
-  /** The connection can bring no (more) response. */
-  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string): void;
+  /** The connection can bring no (more) response; `begun`: bytes of one had come. */
+  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string, begun: boolean): void;
   onUpstreamDrain(): void;
 }
 
@@ -236,7 +236,7 @@ export class H1Client implements UpstreamConnection, Deadline {
     this.destroy();
     if (sink !== null) {
       sink.responseOut.clear();
-      sink.onUpstreamFailure(kind, what);
+      sink.onUpstreamFailure(kind, what, this.#inBody || this.#pending !== null || this.#interim > 0);
     }
   }
 }

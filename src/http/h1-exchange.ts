@@ -39,6 +39,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   #responded = false;
   /** Bytes of the response have left: it cannot be taken back. */
   #sent = false;
+  /** The end of the connection ends the response. */
+  #bare = false;
   #over = false;
 
   constructor(server: H1Server<C>, head: RequestHead) {
@@ -106,15 +108,26 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.reply(fault.code, fault.what, fault.what);
   }
 
+  /** Bytes behind a CONNECT that was not answered yet. */
+  onEarlyBytes(): void {
+    this.#dropClient();
+    this.reply('bad_request', 'bytes sent before the tunnel was open', 'early_data');
+  }
+
+  /** Nothing came or went for too long. */
+  onIdle(): void {
+    this.#dropClient();
+    const code = this.#server.reader.done ? 'response_timeout' : 'request_timeout';
+    this.reply(code, '', 'stream_idle_timeout');
+  }
+
   reply(code: FailureCode, detail: string, details: string): void {
     if (this.#over) return;
     const server = this.#server;
     if (this.flag === '-') this.flag = FAILURES[code].flag;
     if (this.details === '') this.details = details;
     if (this.#responded) {
-      // The response began: the only honest end is a visible break.
-      this.#end(false);
-      server.destroy();
+      this.#breakOff();
       return;
     }
     const framed = server.reader.done && server.reader.fault === null;
@@ -136,6 +149,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   }
 
   acceptTunnel(): void {
+    if (this.#over) return;
     this.status = 200;
     const server = this.#server;
     server.out.text('HTTP/1.1 200 OK\r\n\r\n');
@@ -160,7 +174,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     let delivery: Delivery = 'same';
     if (this.head.minor === 0 && (head.framing === 'chunked' || head.framing === 'close')) delivery = 'bare';
     else if (head.framing === 'close') delivery = 'chunked';
-    this.#keep = keepWanted && delivery !== 'bare';
+    this.#bare = delivery === 'bare';
+    this.#keep = keepWanted && !this.#bare;
     const connection = this.#keep ? (this.head.minor === 0 ? 'keep-alive' : '') : 'close';
     if (this.head.grpc) this.grpcStatus = head.headerValues('grpc-status')[0] ?? '';
     server.out.text(writeResponseHead(head, delivery, connection));
@@ -178,12 +193,15 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   }
 
   #clientKeeps(): boolean {
+    // After a CONNECT that failed, a client that did not wait would send its tunnel's bytes as requests.
+    if (this.head.method === 'CONNECT') return false;
     return this.head.minor === 1 ? !this.head.close : this.head.keepAlive && !this.head.close;
   }
 
   flushResponse(borrowed: boolean): void {
     const { out, duct } = this.#server;
     this.#sent = this.#responded;
+    this.#server.touch();
     out.flush(duct.socket, borrowed);
     if (duct.socket.writableLength > HIGH_WATER_BYTES) this.#client?.duct.socket.pause();
   }
@@ -226,21 +244,20 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     server.handler.onTunnel(this, server.duct, null, client.duct, rest);
   }
 
-  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string): void {
+  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string, begun: boolean): void {
     const client = this.#client;
     this.#client = null;
     if (this.#over) return;
     const began = this.#responded;
     if (began && !this.#sent) this.#responded = false;
-    if (kind === 'reset' && !began && client !== null && this.#repeatable(client)) {
+    if (kind === 'reset' && !began && !begun && client !== null && this.#repeatable(client)) {
       this.#server.handler.onRetry(this);
       return;
     }
     if (this.#sent) {
       this.flag = kind === 'protocol' ? 'UPE' : 'UC';
       this.details = `upstream_${kind}_after_response_started`;
-      this.#end(false);
-      this.#server.destroy();
+      this.#breakOff();
       return;
     }
     if (kind === 'protocol') this.reply('upstream_protocol', what, 'upstream_protocol_error');
@@ -262,6 +279,13 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.details = 'downstream_remote_disconnect';
     this.#end(false);
     this.#server.destroy();
+  }
+
+  /** The response began and will not be whole: the only honest end is a visible one. */
+  #breakOff(): void {
+    if (this.#bare) this.#server.reset();
+    else this.#server.destroy();
+    this.#end(false);
   }
 
   #dropClient(): void {

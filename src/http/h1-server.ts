@@ -6,6 +6,7 @@
 import type { FailureCode } from '../errors.ts';
 import type { Clock, Deadline, Duct, HttpLimits, RequestHandler } from './exchange.ts';
 import { BodyReader } from './h1-body.ts';
+import { HIGH_WATER_BYTES } from './h1-client.ts';
 import { H1Exchange } from './h1-exchange.ts';
 import { headEnd, ParseFault, parseRequest } from './h1-parser.ts';
 import { Outbox } from './outbox.ts';
@@ -23,6 +24,8 @@ export class H1Server<C> implements Deadline {
   readonly handler: RequestHandler<C>;
   readonly limits: HttpLimits;
   readonly clock: Clock;
+  /** How long nothing may come or go, in ms; Infinity = for ever. */
+  readonly idleMs: number;
   readonly reader = new BodyReader();
   readonly out = new Outbox();
   deadline: number;
@@ -34,6 +37,8 @@ export class H1Server<C> implements Deadline {
   #emptyLines = 0;
   #reading = false;
   #paused = false;
+  /** The client takes no more answers: its next request waits until it does. */
+  #stalled = false;
   #ended = false;
   #lingering = false;
   #closed = false;
@@ -41,7 +46,10 @@ export class H1Server<C> implements Deadline {
   #onEnd = (): void => this.#onPeerEnd();
   #onClose = (): void => this.#onSocketClose();
   #onError = (): void => {};
-  #onDrain = (): void => this.#exchange?.onClientDrain();
+  #onDrain = (): void => this.#onClientDrain();
+  #onFinish = (): void => {
+    this.deadline = this.clock.now + LINGER_MS;
+  };
 
   /** Takes over `duct`; `first` are bytes of it that were read before. */
   constructor(duct: Duct, handler: RequestHandler<C>, options: { limits: HttpLimits; clock: Clock }) {
@@ -49,6 +57,7 @@ export class H1Server<C> implements Deadline {
     this.handler = handler;
     this.limits = options.limits;
     this.clock = options.clock;
+    this.idleMs = this.limits.idleTimeoutMs > 0 ? this.limits.idleTimeoutMs : Number.POSITIVE_INFINITY;
     this.deadline = this.clock.now + this.limits.headerTimeoutMs;
     const { socket } = duct;
     socket
@@ -78,12 +87,17 @@ export class H1Server<C> implements Deadline {
     this.duct.socket.destroy();
   }
 
+  /** As `destroy`, and a client without TLS cannot take it for a clean end (TLS tells the two apart by close_notify). */
+  reset(): void {
+    const { socket } = this.duct;
+    if ('encrypted' in socket) socket.destroy();
+    else socket.resetAndDestroy();
+  }
+
   onDeadline(): void {
-    if (this.#lingering || this.#exchange !== null || this.#pending === null) {
-      this.destroy();
-      return;
-    }
-    this.refuse('request_timeout', 'header section took too long');
+    if (this.#exchange !== null) this.#exchange.onIdle();
+    else if (this.#lingering || this.#stalled || this.#pending === null) this.destroy();
+    else this.refuse('request_timeout', 'header section took too long');
   }
 
   #receive(chunk: Buffer): void {
@@ -102,6 +116,10 @@ export class H1Server<C> implements Deadline {
     while (at < bytes.length && !this.#lingering && !this.#closed) {
       const exchange = this.#exchange;
       if (exchange === null) {
+        if (this.duct.socket.writableLength > HIGH_WATER_BYTES) {
+          this.#stall(bytes, at);
+          break;
+        }
         const next = this.#readHead(bytes, at);
         if (next < 0) break;
         at = next;
@@ -109,10 +127,12 @@ export class H1Server<C> implements Deadline {
       }
       if (this.reader.done) {
         this.#keep(bytes, at);
+        // What follows CONNECT could be a request or the tunnel's: nobody may choose (CVE-2025-64763).
+        if (exchange.head.method === 'CONNECT') exchange.onEarlyBytes();
         break;
       }
       at = this.reader.feed(bytes, at, exchange.requestOut);
-      this.deadline = this.clock.now + this.limits.idleTimeoutMs;
+      this.touch();
       if (this.reader.fault !== null) {
         exchange.onRequestFault(this.reader.fault);
         break;
@@ -120,7 +140,27 @@ export class H1Server<C> implements Deadline {
       exchange.onRequestBytes();
     }
     this.#reading = false;
-    if (this.#exchange === null && this.#ended && !this.#lingering) this.#finishConnection();
+    if (this.#exchange === null && this.#ended && !this.#stalled) this.#finishConnection();
+  }
+
+  /** Something came or went. */
+  touch(): void {
+    this.deadline = this.clock.now + this.idleMs;
+  }
+
+  /** Answers that nobody reads would pile up, one for each pipelined request. */
+  #stall(bytes: Buffer, at: number): void {
+    this.#keep(bytes, at);
+    this.#stalled = true;
+    this.pause();
+  }
+
+  #onClientDrain(): void {
+    if (this.#exchange !== null) this.#exchange.onClientDrain();
+    else if (this.#stalled) {
+      this.#stalled = false;
+      this.#readOn();
+    }
   }
 
   /** @returns the offset after the head and the body bytes taken, or -1 when reading stops here */
@@ -156,7 +196,7 @@ export class H1Server<C> implements Deadline {
     const exchange = new H1Exchange<C>(this, head);
     this.#exchange = exchange;
     this.reader.begin(head, 'same');
-    this.deadline = this.clock.now + this.limits.idleTimeoutMs;
+    this.touch();
     at = end;
     if (!this.reader.done && at < bytes.length) {
       at = this.reader.feed(bytes, at, exchange.requestOut);
@@ -216,8 +256,12 @@ export class H1Server<C> implements Deadline {
       if (!this.#reading) this.#finishConnection();
       return;
     }
-    this.deadline = this.clock.now + this.limits.idleTimeoutMs;
-    if (this.#reading) return;
+    this.touch();
+    if (!this.#reading) this.#readOn();
+  }
+
+  /** Reads what was read ahead, and then the socket. */
+  #readOn(): void {
     this.resume();
     const pending = this.#pending;
     if (pending === null) return;
@@ -227,14 +271,17 @@ export class H1Server<C> implements Deadline {
 
   /** Ends our side and reads the client's to its end for a moment: a reset now would take the answer with it. */
   linger(): void {
-    if (this.#lingering || this.#closed) return;
+    const { socket } = this.duct;
+    if (this.#lingering || this.#closed || socket.destroyed) return;
     this.#lingering = true;
     this.#pending = null;
-    this.deadline = this.clock.now + LINGER_MS;
-    this.duct.socket.end();
+    // First everything is delivered, however slowly it is read; then the moment begins.
+    this.touch();
+    socket.once('finish', this.#onFinish);
+    socket.end();
     if (this.#ended) return;
     this.#paused = false;
-    this.duct.socket.resume();
+    socket.resume();
   }
 
   #finishConnection(): void {
@@ -254,7 +301,7 @@ export class H1Server<C> implements Deadline {
       if (!this.reader.done) exchange.onClientGone();
       return;
     }
-    this.#finishConnection();
+    if (!this.#stalled) this.#finishConnection();
   }
 
   #onSocketClose(): void {

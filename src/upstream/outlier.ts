@@ -1,6 +1,9 @@
 /** Outlier detection (DestinationRule trafficPolicy.outlierDetection): an endpoint that fails is left out for a while. */
 import type { OutlierDetection } from '../config/resources.ts';
 
+/** Longest ejection (Envoy's max_ejection_time default), unless the shortest is longer. */
+const MAX_EJECTION_MS = 300_000;
+
 export type Outcome = 'ok' | 'connect_failed' | 'gateway_error' | 'error';
 
 /** One endpoint's record. Times in ms on the caller's clock. */
@@ -29,7 +32,9 @@ export class EndpointHealth {
       return false;
     }
     this.#failures++;
-    if (outcome !== 'error') this.#gatewayFailures++;
+    // Any other error ends a row of gateway errors, as in Envoy.
+    if (outcome === 'error') this.#gatewayFailures = 0;
+    else this.#gatewayFailures++;
     const { consecutive5xxErrors, consecutiveGatewayErrors } = settings;
     const due =
       (consecutive5xxErrors > 0 && this.#failures >= consecutive5xxErrors) ||
@@ -38,7 +43,9 @@ export class EndpointHealth {
     this.#failures = 0;
     this.#gatewayFailures = 0;
     this.#ejections++;
-    this.ejectedUntil = now + settings.baseEjectionTimeMs * this.#ejections;
+    const { baseEjectionTimeMs } = settings;
+    const longest = Math.max(MAX_EJECTION_MS, baseEjectionTimeMs);
+    this.ejectedUntil = now + Math.min(longest, baseEjectionTimeMs * this.#ejections);
     return true;
   }
 }

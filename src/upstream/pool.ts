@@ -60,7 +60,11 @@ export class Pool<C extends Pooled> {
         connection.destroy();
         continue;
       }
-      if (idle > maxIdleMs) return null;
+      if (idle > maxIdleMs) {
+        // Where no other may be opened, the oldest gives up its place: it would be waited for until it times out.
+        if (this.#open >= this.limits.maxConnections) this.#idle.shift()?.destroy();
+        return null;
+      }
       this.#idle.pop();
       return connection;
     }

@@ -9,7 +9,7 @@ import { H1Server } from '../../src/http/h1-server.ts';
 import { DROP_XFCC, type RequestEdits } from '../../src/http/h1-write.ts';
 import { connectPlain } from '../../src/net/connect.ts';
 import { AppDestination } from '../../src/proxy/app.ts';
-import { HttpUpstream } from '../../src/proxy/http-upstream.ts';
+import { HttpUpstream, type OpenConnection } from '../../src/proxy/http-upstream.ts';
 import { type Destination, ProxiedRequest, type Target } from '../../src/proxy/request.ts';
 import { openTunnel } from '../../src/proxy/tunnel.ts';
 import type { PoolLimits } from '../../src/upstream/pool.ts';
@@ -45,8 +45,9 @@ export class FakeClock implements Clock {
 export const LIMITS: HttpLimits = { headerTimeoutMs: 10_000, idleTimeoutMs: 3_600_000, responseTimeoutMs: 0 };
 
 export interface LoopOptions {
-  /** The app's port. */
-  readonly app: number;
+  /** The app's port; or `open` says how a connection to it is made. */
+  readonly app?: number;
+  readonly open?: OpenConnection;
   readonly limits?: Partial<HttpLimits>;
   readonly pool?: Partial<PoolLimits>;
   /** What is sent on; by default the target as it came, no line added, XFCC dropped. */
@@ -75,11 +76,12 @@ export class Loop {
   constructor(options: LoopOptions) {
     this.options = options;
     this.limits = { ...LIMITS, ...options.limits };
-    const place = { host: '127.0.0.1', port: options.app, clock: this.clock, connectTimeoutMs: 10_000 };
+    const port = options.app ?? 0;
+    const place = { host: '127.0.0.1', port, clock: this.clock, connectTimeoutMs: 10_000 };
     this.destination =
-      options.pool === undefined
+      options.pool === undefined && options.open === undefined
         ? new AppDestination({ ...place, recorder: this.recorder })
-        : new LimitedApp({ ...place, limits: options.pool });
+        : new LimitedApp(this.clock, options.open ?? (done => dial(port, done)), options.pool ?? {});
   }
 
   /** Client sockets of the connections so far, on the loop's side. */
@@ -94,7 +96,13 @@ export class Loop {
       clock: this.clock,
     });
     this.servers.push(server);
+    socket.on('data', () => this.note());
     this.note();
+  }
+
+  /** Waits until the loop has read this many bytes of its first client. */
+  received(bytes: number): Promise<void> {
+    return this.until(({ sockets }) => (sockets[0]?.bytesRead ?? 0) >= bytes);
   }
 
   note(): void {
@@ -139,17 +147,14 @@ class LoopHandler implements RequestHandler<ProxiedRequest> {
   }
 
   #connect(exchange: Exchange<ProxiedRequest>, request: ProxiedRequest): void {
-    connectPlain(
-      { host: '127.0.0.1', port: this.#loop.options.app, timeoutMs: 10_000 },
-      (why, connection) => {
-        if (why !== null) exchange.reply('connect_failed', why, '');
-        else if (request.gone) connection.socket.destroy();
-        else {
-          this.#tunnelTo = connection;
-          exchange.acceptTunnel();
-        }
-      },
-    );
+    dial(this.#loop.options.app ?? 0, (why, duct) => {
+      if (duct === null) exchange.reply('connect_failed', why ?? '', '');
+      else if (request.gone) duct.socket.destroy();
+      else {
+        this.#tunnelTo = duct;
+        exchange.acceptTunnel();
+      }
+    });
   }
 
   onRetry(exchange: Exchange<ProxiedRequest>): void {
@@ -197,31 +202,28 @@ class LoopHandler implements RequestHandler<ProxiedRequest> {
   }
 }
 
-/** One app behind a pool with limits of the test's own. */
+function dial(port: number, done: Parameters<OpenConnection>[0]): void {
+  connectPlain({ host: '127.0.0.1', port, timeoutMs: 10_000 }, (why, connection) =>
+    done(why, why === null ? connection : null),
+  );
+}
+
+/** One app behind a pool with limits, or connections, of the test's own. */
 class LimitedApp implements Destination, Target {
   readonly upstream: HttpUpstream;
-  readonly name: string;
+  readonly name = 'app';
   readonly cluster = null;
   readonly tries = 1;
   active = 0;
 
-  constructor(options: { host: string; port: number; clock: Clock; limits: Partial<PoolLimits> }) {
-    const { host, port, clock, limits } = options;
-    this.name = `${host}:${port}`;
-    this.upstream = new HttpUpstream({
-      clock,
-      limits: {
-        maxConnections: 4_096,
-        maxPending: 16_384,
-        maxRequestsPerConnection: 0,
-        idleTimeoutMs: 4_000,
-        ...limits,
-      },
-      open: done =>
-        connectPlain({ host, port, timeoutMs: 10_000 }, (why, connection) =>
-          done(why, why === null ? connection : null),
-        ),
-    });
+  constructor(clock: Clock, open: OpenConnection, limits: Partial<PoolLimits>) {
+    const defaults = {
+      maxConnections: 4_096,
+      maxPending: 16_384,
+      maxRequestsPerConnection: 0,
+      idleTimeoutMs: 4_000,
+    };
+    this.upstream = new HttpUpstream({ clock, limits: { ...defaults, ...limits }, open });
   }
 
   pick(): Target {

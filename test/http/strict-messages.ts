@@ -32,6 +32,20 @@ export function readRequests(bytes: string): Messages {
   return readAll(bytes, head => requestFraming(head));
 }
 
+/** The first request and where it ends; null while its head is not whole. */
+export function readRequest(bytes: string): { message: Message; end: number } | null {
+  return readOne(bytes, 0, requestFraming, false);
+}
+
+/** As readRequest, of the response to a request with `method`. */
+export function readResponse(
+  bytes: string,
+  method: string,
+  ended: boolean,
+): { message: Message; end: number } | null {
+  return readOne(bytes, 0, head => responseFraming(head, Number(head.line.split(' ')[1]), method), ended);
+}
+
 /**
  * Reads responses, 1xx too. `methods` are those of the requests in order; `ended` says that the connection is closed,
  * which ends a body that nothing else ends.
@@ -74,19 +88,28 @@ interface Framing {
 function readAll(bytes: string, framingOf: (head: Head) => Framing, ended = false): Messages {
   const messages: Message[] = [];
   let at = 0;
-  while (at < bytes.length) {
-    const end = bytes.indexOf('\r\n\r\n', at);
-    if (end < 0) break;
-    const text = bytes.slice(at, end);
-    const head = readHead(text);
-    const framing = framingOf(head);
-    const body = readBody(bytes, end + 4, framing, head.faults, ended);
-    const message = { ...head, ...body, head: text, framing: framing.kind };
-    messages.push(message);
-    at = body.end;
-    if (!message.complete || message.faults.length > 0) break;
+  for (;;) {
+    const read = readOne(bytes, at, framingOf, ended);
+    if (read === null) return { messages, rest: bytes.slice(at) };
+    messages.push(read.message);
+    at = read.end;
+    if (!read.message.complete || read.message.faults.length > 0) return { messages, rest: bytes.slice(at) };
   }
-  return { messages, rest: bytes.slice(at) };
+}
+
+function readOne(
+  bytes: string,
+  at: number,
+  framingOf: (head: Head) => Framing,
+  ended: boolean,
+): { message: Message; end: number } | null {
+  const end = bytes.indexOf('\r\n\r\n', at);
+  if (end < 0) return null;
+  const text = bytes.slice(at, end);
+  const head = readHead(text);
+  const framing = framingOf(head);
+  const body = readBody(bytes, end + 4, framing, head.faults, ended);
+  return { message: { ...head, ...body, head: text, framing: framing.kind }, end: body.end };
 }
 
 function readHead(text: string): Head {
