@@ -11,6 +11,8 @@ import type { Originated, OriginateOptions, Originator, TlsMaterial, TlsVersion 
 import { contextOptions, factsOf, judged } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
 
+const MAX_SIMPLE = 64;
+
 /** Contexts are made once a generation: each costs 250 µs, which tls.connect would pay a connection. */
 export class ContextOriginator implements Originator {
   readonly #minVersion: TlsVersion;
@@ -35,6 +37,7 @@ export class ContextOriginator implements Originator {
   #simpleContext(rootPem: string | null): SecureContext {
     let context = this.#simple.get(rootPem);
     if (!context) {
+      if (this.#simple.size >= MAX_SIMPLE) this.#simple.clear(); // files that were rotated leave theirs behind
       context = createSecureContext(contextOptions({ rootPem }, this.#minVersion));
       this.#simple.set(rootPem, context);
     }

@@ -4,6 +4,7 @@ import { connect as connectTcp } from 'node:net';
 import t from 'tap';
 import {
   KEY_USAGE,
+  rawUris,
   testAuthority,
   testCrl,
   testIdentity,
@@ -63,6 +64,31 @@ t.test('certificates that are right in less usual ways get in', async t => {
     client(t, server.port, pems);
     t.equal(await server.nextWord(), SLEEP);
   }
+});
+
+t.test('a chain of a dozen intermediates gets in, in any order and with strangers in between', async t => {
+  const server = await TestServer.start(t, materialOf(serverPems));
+  let issuer = authority;
+  for (let depth = 0; depth < 12; depth += 1)
+    issuer = await testIntermediate(issuer, { name: `depth ${depth}` });
+  const pems = await testIdentity(issuer, 'foo/sleep');
+  const [leaf, ...others] = pems.certChainPem.split(/(?<=END CERTIFICATE-----\n)/);
+  const stranger = (await testAuthority({ name: 'stranger' })).rootPem;
+  const mixed = [leaf, ...others.reverse(), stranger, stranger].join('');
+  for (const certChainPem of [pems.certChainPem, mixed]) {
+    client(t, server.port, { ...pems, certChainPem });
+    t.equal(await server.nextWord(), SLEEP);
+  }
+});
+
+t.test('a certificate of 64 KB is refused, and costs nobody else anything', async t => {
+  const server = await TestServer.start(t, materialOf(serverPems));
+  const uris = Array.from({ length: 1_500 }, (_, at) => `spiffe://cluster.local/ns/foo/sa/sleep-${at}`);
+  const pems = await testIdentity(authority, 'foo/sleep', { mutate: rawUris(...uris) });
+  client(t, server.port, pems);
+  t.equal(await server.nextWord(), 'malformed_certificate');
+  client(t, server.port, clientPems);
+  t.equal(await server.nextWord(), SLEEP);
 });
 
 for (const { name, client: reason, make } of WRONG_CERTIFICATES) {
