@@ -354,6 +354,10 @@ function readTarget(head: RequestHead): ParseFault | null {
   if (method === 'CONNECT') {
     if (head.framing !== 'none') return bad('CONNECT with a body');
     if (!/:\d{1,5}$/.test(target) || !validAuthority(target)) return bad('CONNECT wants host:port');
+    // RFC 9110 7.2: Host repeats the authority; two answers to "where to" are one too many.
+    if (head.host !== '' && head.host.toLowerCase() !== target.toLowerCase())
+      return bad('Host differs from the target');
+    head.host = target;
     head.rawPath = target;
     return null;
   }

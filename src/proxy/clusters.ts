@@ -1,5 +1,6 @@
 /** All outbound destinations of one thread: found by authority, made on first use, kept while the configuration holds. */
 import type { ServiceEntry } from '../config/resources.ts';
+import { parseAuthority } from './authority.ts';
 import { Cluster, type ClusterParts } from './cluster.ts';
 import { findService, isDeclared, type RouteSpec, routeSpec } from './route.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -11,6 +12,8 @@ export class Clusters {
   #snapshot: Snapshot;
   #parts: ClusterParts;
   #byAuthority = new Map<string, Cluster | null>();
+  /** By authority as written: one look-up a request. */
+  #byText = new Map<string, Cluster | null>();
   #clusters = new Map<string, Cluster>();
   #isOwn: (host: string, port: number) => boolean;
 
@@ -19,6 +22,18 @@ export class Clusters {
     this.#snapshot = snapshot;
     this.#parts = parts;
     this.#isOwn = isOwn;
+  }
+
+  /** The destination of a request to `authority`, as its Host says; HTTP's port is 80 when none is written. */
+  findHttp(authority: string): Cluster | null {
+    const known = this.#byText.get(authority);
+    if (known !== undefined) return known;
+    const { host, port } = parseAuthority(authority);
+    const cluster = this.find(host, port, 80);
+    // One host has many spellings, and the app chooses.
+    if (this.#byText.size > MAX_PASSTHROUGH) this.#byText.clear();
+    this.#byText.set(authority, cluster);
+    return cluster;
   }
 
   /**
@@ -66,6 +81,7 @@ export class Clusters {
       this.#clusters.delete(key);
     }
     this.#byAuthority.clear();
+    this.#byText.clear();
   }
 
   replace(snapshot: Snapshot): void {
@@ -73,6 +89,7 @@ export class Clusters {
     for (const cluster of this.#clusters.values()) cluster.close();
     this.#clusters.clear();
     this.#byAuthority.clear();
+    this.#byText.clear();
   }
 
   /** Connections made with the certificates until now are not used again. */

@@ -105,12 +105,12 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   onRequest(exchange: Exchange<ProxiedRequest>): void {
     const { head } = exchange;
     const { clusters, recorder, tracer } = this.#hub.parts;
-    const authority = parseAuthority(head.host);
     if (head.method === 'CONNECT') {
-      this.#connect(exchange, authority.host, authority.port ?? 443);
+      const { host, port } = parseAuthority(head.target);
+      this.#connect(exchange, host, port ?? 443);
       return;
     }
-    const cluster = clusters.find(authority.host, authority.port, 80);
+    const cluster = clusters.findHttp(head.host);
     const request = new ProxiedRequest(exchange, this.#factsOf(cluster), recorder);
     if (cluster === null) {
       exchange.reply('no_route', '', 'no_route');
