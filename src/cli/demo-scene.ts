@@ -58,12 +58,13 @@ export async function why(scene: Scene, asked: Asked, line: AccessLogFields): Pr
 
 /** The fields of an access-log line that say what was decided. */
 export function logWords(line: AccessLogFields): string {
-  const { response_code_details: details } = line;
+  // The details of a rule's own decision name the same policy and rule once more.
+  const details = line.policy_rule === null ? line.response_code_details : null;
   const fields = {
     policy_decision: line.policy_decision,
     policy: line.policy,
     policy_rule: line.policy_rule,
-    response_code_details: details === 'via_upstream' ? null : details,
+    response_code_details: details,
     upstream_transport_failure_reason: line.upstream_transport_failure_reason,
   };
   const said = Object.entries(fields).filter(([, value]) => value !== null);
