@@ -2,6 +2,7 @@
  * One data-plane thread: binds the ports with reusePort, decides on its own copy of the configuration, hands over
  * counts when asked. It outlives every connection: what a peer sends ends at the most that peer's connection.
  */
+import type { Socket } from 'node:net';
 import { parentPort } from 'node:worker_threads';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { CoarseClock } from './net/clock.ts';
@@ -75,7 +76,7 @@ class DataPlane {
     this.#tls = new UpstreamTlsDoor(identity, () => this.#snapshot.trustDomains);
     this.#clusters = new Clusters(
       this.#snapshot,
-      { clock, recorder, openTls: this.#tls.open, warn: log.warn },
+      { clock, recorder, openTls: this.#tls.open, warn: log.warn, loops: socket => this.#loops(socket) },
       (host, port) => this.#isOwn(host, port),
     );
     this.#inbound = new Inbound(this.#snapshot, identity, {
@@ -161,6 +162,13 @@ class DataPlane {
     const own = [this.#inboundListener, this.#outboundListener, ...this.#egress.values()];
     if (!own.some(listener => listener?.address.port === port)) return false;
     return host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0';
+  }
+
+  /** By the addresses that a connection has: a name, `127.1` or a mapped address may lead home as well. */
+  #loops({ remoteAddress = '', localAddress, remotePort }: Socket): boolean {
+    const own = [this.#outboundListener, ...this.#egress.values()];
+    if (!own.some(listener => listener?.address.port === remotePort)) return false;
+    return remoteAddress === localAddress || /^(?:::ffff:)?127\.|^::1$/.test(remoteAddress);
   }
 
   async configure(message: ToWorker & { type: 'config' }): Promise<void> {

@@ -2,7 +2,13 @@
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { type ConnectionOptions, connect as connectSecure, type TLSSocket } from 'node:tls';
+import {
+  type ConnectionOptions,
+  connect as connectSecure,
+  createServer as createTlsServer,
+  type TLSSocket,
+  type TlsOptions,
+} from 'node:tls';
 import type { IdentityPems } from './certificates.ts';
 
 type Teardown = { teardown(fn: () => unknown): unknown };
@@ -68,6 +74,58 @@ export async function startTcpApp(t: Teardown, onConnection: (socket: Socket) =>
     onConnection(socket);
   });
   return { port: await listenUntilEnd(t, server), connections: () => connections };
+}
+
+export interface TlsPeer {
+  readonly port: number;
+  /** Finished handshakes, and every application byte that came over any of them. */
+  readonly handshakes: () => number;
+  readonly received: () => string;
+  /** TCP connections that are open now. */
+  readonly open: () => number;
+  /** New handshakes present this identity. */
+  present(pems: IdentityPems): void;
+  /** Resolves when all connections so far are closed on both sides. */
+  quiet(): Promise<void>;
+}
+
+/** A peer that speaks TLS and is no sidecar: it takes any client and says who it is told to be. */
+export async function startTlsPeer(
+  t: Teardown,
+  pems: IdentityPems,
+  onConnection: (socket: TLSSocket) => void = () => {},
+  options: TlsOptions = {},
+): Promise<TlsPeer> {
+  let handshakes = 0;
+  let received = '';
+  const open = new Set<Socket>();
+  const material = ({ certChainPem: cert, keyPem: key, rootPem: ca }: IdentityPems) => ({ cert, key, ca });
+  const server = createTlsServer(
+    { ...material(pems), requestCert: true, rejectUnauthorized: false, ...options },
+    socket => {
+      handshakes++;
+      socket.on('error', () => {});
+      socket.on('data', chunk => {
+        received += chunk.toString('latin1');
+      });
+      onConnection(socket);
+    },
+  );
+  server.on('tlsClientError', () => {});
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  return {
+    port: await listenUntilEnd(t, server),
+    handshakes: () => handshakes,
+    received: () => received,
+    open: () => open.size,
+    present: next => server.setSecureContext({ ...material(next), ...options }),
+    quiet: async () => {
+      await Promise.all([...open].map(socket => new Promise(resolve => socket.once('close', resolve))));
+    },
+  };
 }
 
 /** Listens on a free port of 127.0.0.1; everything is closed when the test ends. */
@@ -164,6 +222,15 @@ export class Wire<S extends Socket = Socket> {
   /** Sends one request and reads its answer. */
   ask(bytes: string | Uint8Array): Promise<Reply> {
     return this.send(bytes).reply();
+  }
+
+  /** Asks a proxy for a tunnel to `authority`; on 200 the wire is the tunnel. */
+  async connect(authority: string): Promise<Reply> {
+    this.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    const accepted = await this.until(bytes =>
+      bytes.length < 12 ? null : bytes.toString('latin1', 9, 10) === '2',
+    );
+    return this.reply({ bodiless: accepted });
   }
 
   /** Waits for `count` bytes and takes them. */

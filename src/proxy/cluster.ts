@@ -1,5 +1,6 @@
 // Hot path: no promise, closure or string per chunk.
 /** One outbound destination: its endpoints, how one is picked, and how a connection to it is opened and checked. */
+import type { Socket } from 'node:net';
 import type { Clock, Duct } from '../http/exchange.ts';
 import { connectPlain, Inlet } from '../net/connect.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
@@ -20,6 +21,8 @@ export interface ClusterParts {
   readonly recorder: Recorder;
   readonly openTls: OpenTls;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
+  /** Whether a connection that was just made leads back to Outrider's own outbound ports. */
+  readonly loops: (socket: Socket) => boolean;
 }
 
 /** Istio's defaults: connectTimeout 10 s; idle connections to a peer sidecar may stay long. */
@@ -72,9 +75,13 @@ export class EndpointTarget implements Target {
       done(why, duct);
     };
     if (!security.tls) {
-      connectPlain({ host: address, port, timeoutMs: this.#timeoutMs }, (why, connection) =>
-        settle(why, why === null ? connection : null),
-      );
+      connectPlain({ host: address, port, timeoutMs: this.#timeoutMs }, (why, connection) => {
+        if (why !== null) settle(why, null);
+        else if (this.#parts.loops(connection.socket)) {
+          connection.socket.destroy();
+          settle('loop', null);
+        } else settle(null, connection);
+      });
       return;
     }
     const inlet = new Inlet();
@@ -106,11 +113,14 @@ export class Cluster implements Destination {
     this.#balancer = new Balancer(algorithm);
   }
 
-  pick(): EndpointTarget | null {
+  pick(tried: readonly Target[] | null = null): EndpointTarget | null {
     const { targets } = this;
     if (targets.length === 1 && this.spec.policy?.outlierDetection == null) return targets[0] ?? null;
     const { now } = this.#parts.clock;
-    return this.#balancer.pick(targets.filter(target => !target.health.ejected(now)));
+    const healthy = targets.filter(target => !target.health.ejected(now));
+    if (tried === null) return this.#balancer.pick(healthy);
+    const others = healthy.filter(target => !tried.includes(target));
+    return this.#balancer.pick(others.length > 0 ? others : healthy);
   }
 
   report(target: Target, outcome: Outcome): void {

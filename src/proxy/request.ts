@@ -20,8 +20,8 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
 
 /** Where a request goes: picks an upstream for each attempt. */
 export interface Destination {
-  /** Null when no endpoint is there or all are ejected. */
-  pick(): Target | null;
+  /** Null when no endpoint is there or all are ejected. One of `tried` only when there is no other. */
+  pick(tried: readonly Target[] | null): Target | null;
   /** Tells how the attempt on this target went (outlier detection). */
   report(target: Target, outcome: 'ok' | 'connect_failed' | 'gateway_error' | 'error'): void;
   /** Endpoints that may be tried for one request. */
@@ -45,6 +45,8 @@ export class ProxiedRequest implements Applicant {
   #destination: Destination | null = null;
   #target: Target | null = null;
   #tries = 0;
+  /** Could not be connected; null = none yet. */
+  #tried: Target[] | null = null;
   #recorder: Recorder;
 
   constructor(exchange: Exchange<ProxiedRequest>, facts: ConnectionFacts, recorder: Recorder) {
@@ -71,7 +73,7 @@ export class ProxiedRequest implements Applicant {
 
   #attempt(): void {
     const destination = this.#destination as Destination;
-    const target = destination.pick();
+    const target = destination.pick(this.#tried);
     if (target === null) {
       this.exchange.reply('no_healthy_upstream', '', 'no_healthy_upstream');
       return;
@@ -111,6 +113,8 @@ export class ProxiedRequest implements Applicant {
       destination.report(target, 'connect_failed');
       this.record.transportFailure = why;
       if (this.#tries < destination.tries) {
+        if (this.#tried === null) this.#tried = [target];
+        else this.#tried.push(target);
         this.#attempt();
         return;
       }

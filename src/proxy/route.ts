@@ -95,10 +95,10 @@ export function routeSpec(
   const { entry, port } = found;
   const rule = ruleFor(resources, workload, entry, host);
   const policy = policyFor(rule, port.number);
-  const endpoints =
-    entry.resolution === 'NONE' || entry.endpoints.length === 0
-      ? [{ ...NO_ENDPOINT, address: host }]
-      : entry.endpoints;
+  // STATIC without endpoints has none: its name is not looked up.
+  const named =
+    entry.resolution === 'NONE' || (entry.resolution !== 'STATIC' && entry.endpoints.length === 0);
+  const endpoints = named ? [{ ...NO_ENDPOINT, address: host }] : entry.endpoints;
   return {
     host,
     port,
