@@ -5,16 +5,7 @@
  * sent does not depend on how the bytes arrived; canonical input passes as it is, without a copy.
  */
 
-import {
-  CONNECTION,
-  CONTENT_LENGTH,
-  HOP_BY_HOP,
-  HOST,
-  KEEP_ALIVE,
-  TE,
-  TRANSFER_ENCODING,
-  XFCC,
-} from './fields.ts';
+import { PLAIN } from './fields.ts';
 import {
   type BodyFraming,
   MAX_HEAD_BYTES,
@@ -263,11 +254,13 @@ function forwardedTrailers(head: MessageHead): string {
   const { text, fields } = head;
   let kept = '';
   for (let i = 0; i < fields.length; i += STRIDE) {
-    const code = fields[i + 4] as number;
-    if (code === HOST || code === CONTENT_LENGTH || code === TRANSFER_ENCODING || code === CONNECTION)
-      continue;
-    if (code === HOP_BY_HOP || code === KEEP_ALIVE || code === TE || code === XFCC) continue;
-    const name = text.slice(fields[i] as number, fields[i + 1] as number).toLowerCase();
+    // A name that means something to a proxy means it in the header section only.
+    if (fields[i + 4] !== PLAIN) continue;
+    // `_` counts as `-`, as in fields.ts.
+    const name = text
+      .slice(fields[i] as number, fields[i + 1] as number)
+      .toLowerCase()
+      .replaceAll('_', '-');
     if (FORBIDDEN_TRAILERS.has(name) || name.startsWith('x-forwarded-')) continue;
     kept += `${text.slice(fields[i] as number, fields[i + 3] as number)}\r\n`;
   }
@@ -275,10 +268,7 @@ function forwardedTrailers(head: MessageHead): string {
 }
 
 const FORBIDDEN_TRAILERS = new Set([
-  'upgrade',
-  'expect',
   'content-encoding',
-  'content-type',
   'content-range',
   'trailer',
   'authorization',
@@ -288,5 +278,4 @@ const FORBIDDEN_TRAILERS = new Set([
   'cache-control',
   'max-forwards',
   'forwarded',
-  'x-request-id',
 ]);

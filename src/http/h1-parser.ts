@@ -354,9 +354,14 @@ function readTarget(head: RequestHead): ParseFault | null {
   if (method === 'CONNECT') {
     if (head.framing !== 'none') return bad('CONNECT with a body');
     if (!/:\d{1,5}$/.test(target) || !validAuthority(target)) return bad('CONNECT wants host:port');
-    // RFC 9110 7.2: Host repeats the authority; two answers to "where to" are one too many.
-    if (head.host !== '' && head.host.toLowerCase() !== target.toLowerCase())
+    // RFC 9110 7.2: Host repeats the authority, though undici leaves a scheme's own port out; two answers to "where to"
+    // are one too many.
+    const host = head.host.toLowerCase();
+    const authority = target.toLowerCase();
+    if (host !== '' && host !== authority && host !== authority.slice(0, authority.lastIndexOf(':')))
       return bad('Host differs from the target');
+    // HTTP/1.0 may leave Host out; the HTTP/1.1 that is sent on has one.
+    head.absolute = host === '';
     head.host = target;
     head.rawPath = target;
     return null;
@@ -395,7 +400,8 @@ function frameResponse(head: ResponseHead, requestMethod: string): ParseFault | 
   if (head.minor === 0 && head.framing === 'chunked') return bad('Transfer-Encoding with HTTP/1.0');
   const seconds = head.valueOf(KEEP_ALIVE)?.match(/(?:^|[,;\s])timeout=(\d{1,6})/);
   if (seconds) head.keepAliveTimeout = Number(seconds[1]);
-  if (status < 200 || status === 204) {
+  // RFC 9112 6.1, RFC 9110 8.6 and 9.3.6: none of these has a body, and a reader that believes the field waits for one.
+  if (status < 200 || status === 204 || (requestMethod === 'CONNECT' && status < 300)) {
     if (head.framing === 'chunked') return bad(`Transfer-Encoding in a ${status} response`);
     if (head.framing === 'length' && head.contentLength > 0)
       return bad(`Content-Length in a ${status} response`);
@@ -403,10 +409,6 @@ function frameResponse(head: ResponseHead, requestMethod: string): ParseFault | 
     return null;
   }
   if (requestMethod === 'HEAD' || status === 304) {
-    head.framing = 'none';
-    return null;
-  }
-  if (requestMethod === 'CONNECT' && status < 300) {
     head.framing = 'none';
     return null;
   }

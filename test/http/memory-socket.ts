@@ -6,18 +6,23 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 
 export class MemorySocket extends Duplex {
-  /** All that was written and delivered, in order. */
+  /** All that was written and delivered, in order; empty when only its size is wanted. */
   readonly written: Buffer[] = [];
+  bytesWritten = 0;
+  readonly #keep: boolean;
   /** The most bytes that ever waited in it to be written. */
   mostQueued = 0;
+  /** Called with each write as it is delivered. */
+  onWrite: (() => void) | null = null;
   /** Its user ended it. */
   ended = false;
   #stopped = false;
   #held: (() => void) | null = null;
   #closing = false;
 
-  constructor() {
+  constructor({ keep = true }: { keep?: boolean } = {}) {
     super({ allowHalfOpen: true, highWaterMark: 16 * 1024 });
+    this.#keep = keep;
   }
 
   /** What the code under test takes it for. */
@@ -27,10 +32,6 @@ export class MemorySocket extends Duplex {
 
   get text(): string {
     return Buffer.concat(this.written).toString('latin1');
-  }
-
-  get bytesWritten(): number {
-    return this.written.reduce((sum, piece) => sum + piece.length, 0);
   }
 
   /** The other side sends these bytes. */
@@ -97,8 +98,12 @@ export class MemorySocket extends Duplex {
   #deliver(pieces: readonly Buffer[], done: () => void): void {
     this.mostQueued = Math.max(this.mostQueued, this.writableLength);
     const deliver = (): void => {
-      for (const piece of pieces) this.written.push(Buffer.from(piece));
+      for (const piece of pieces) {
+        this.bytesWritten += piece.length;
+        if (this.#keep) this.written.push(Buffer.from(piece));
+      }
       done();
+      this.onWrite?.();
     };
     if (this.#stopped) this.#held = deliver;
     else deliver();
