@@ -13,7 +13,9 @@ import { watchManifests } from './config/watch.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
 import { IdentityStore } from './identity/store.ts';
 import type { IdentityGeneration } from './identity/svid.ts';
+import { tryMaterial } from './net/tls-context.ts';
 import { egressPorts } from './proxy/egress.ts';
+import { materialOf } from './proxy/material.ts';
 import { compileSnapshot } from './proxy/snapshot.ts';
 import { isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
 import type { Workers } from './workers.ts';
@@ -85,6 +87,8 @@ class Sidecar {
     }
     this.#store = new IdentityStore({
       dir,
+      // What only OpenSSL refuses must not reach the workers.
+      dryRun: generation => tryMaterial(materialOf(generation)),
       onGeneration: generation => this.#onIdentity(generation),
       onFailure: fault => {
         const { failures } = this.#certificates;
@@ -121,6 +125,11 @@ class Sidecar {
   async #start(count: number): Promise<void> {
     const settings = this.#settings;
     this.#listenToSignals();
+    for (const { port } of settings.protocols.filter(({ protocol }) => protocol === 'http2')) {
+      log.warn('HTTP/2 is not supported yet: this port refuses it; declare it tcp to pass it on as bytes', {
+        port,
+      });
+    }
     const looked = this.#store.start();
     this.#admin = await createAdmin({
       state: {

@@ -3,8 +3,6 @@
  * make it: sent byte by byte, a request gets the verdict that it gets in one piece.
  */
 
-export type Wire = 'tls' | 'http1' | 'tcp';
-
 /** A request line that has not ended by here is no request line. */
 const MAX_LINE_BYTES = 16 * 1024;
 /** Longest method that Outrider waits for (UPDATEREDIRECTREF is the longest registered one). */
@@ -19,26 +17,48 @@ export function isTls(bytes: Buffer): boolean | null {
 }
 
 /**
- * Whether plaintext begins like an HTTP/1 request: `METHOD SP … HTTP/` in the first line. A line that names HTTP but is
- * malformed counts too, so that it is refused as HTTP and never passed on as something else. The HTTP/2 preface does not.
+ * Whether plaintext begins like an HTTP request: `METHOD SP … HTTP/` in the first line. A line that names HTTP but is
+ * malformed counts too, and so does the HTTP/2 preface: they are refused as HTTP, never passed on as something else,
+ * with headers that only Outrider may write.
  * @returns null when more bytes are needed
  */
 export function isHttp1(bytes: Buffer): boolean | null {
-  let at = 0;
-  while (at + 1 < bytes.length && bytes[at] === 0x0d && bytes[at + 1] === 0x0a) at += 2;
-  const window = bytes.subarray(at, at + MAX_LINE_BYTES);
-  const lineEnd = window.indexOf(0x0a);
-  const line = (lineEnd < 0 ? window : window.subarray(0, lineEnd)).toString('latin1');
-  if (line.startsWith('PRI * HTTP/2')) return false;
-  if (/http\//i.test(line)) return true;
-  if (KNOWN_METHOD.test(line)) return true;
+  const window = bytes.toString('latin1', 0, MAX_LINE_BYTES + MAX_METHOD_BYTES).replace(/^[\r\n\t ]+/, '');
+  if (window === '') return bytes.length >= MAX_LINE_BYTES ? false : null;
+  const lineEnd = window.indexOf('\n');
+  const line = lineEnd < 0 ? window : window.slice(0, lineEnd);
+  if (NAMES_HTTP.test(line) || KNOWN_METHOD.test(line)) return true;
   if (lineEnd >= 0) return false;
-  if (line === '' || line === '\r') return null;
   if (window.length >= MAX_LINE_BYTES) return /^[\x21-\x7e]+$/.test(line);
-  const method = /^[A-Z][A-Z-]*/.exec(line)?.[0] ?? '';
-  if (method === line) return method.length <= MAX_METHOD_BYTES ? null : false;
+  const method = /^[A-Za-z][A-Za-z-]*/.exec(line)?.[0] ?? '';
+  const couldBe =
+    method === method.toUpperCase() || METHODS.some(known => known.startsWith(method.toUpperCase()));
+  if (!couldBe || method.length === 0 || method.length > MAX_METHOD_BYTES) return false;
   // "METHOD SP target": its line decides when it ends.
-  return method.length > 0 && method.length <= MAX_METHOD_BYTES && line[method.length] === ' ' ? null : false;
+  return method === line || line[method.length] === ' ' ? null : false;
 }
 
-const KNOWN_METHOD = /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) /;
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'];
+const KNOWN_METHOD = new RegExp(`^(?:${METHODS.join('|')}) `);
+const NAMES_HTTP = /http\/\d/i;
+
+/**
+ * Watches bytes that `isHttp1` took for another protocol until their first line is over: a request line that came in
+ * pieces too odd to wait for ("zz", "z / HTTP/1.1") is noticed before it is whole.
+ */
+export class RequestLineScreen {
+  #line = '';
+  /** The first line is over and was none of HTTP's. */
+  done = false;
+
+  /** @returns false when the bytes so far are an HTTP request line: pass nothing more */
+  passes(chunk: Buffer): boolean {
+    if (this.done) return true;
+    this.#line = (this.#line + chunk.toString('latin1', 0, MAX_LINE_BYTES)).replace(/^[\r\n\t ]+/, '');
+    const lineEnd = this.#line.indexOf('\n');
+    if (NAMES_HTTP.test(lineEnd < 0 ? this.#line : this.#line.slice(0, lineEnd))) return false;
+    this.done = lineEnd >= 0 || this.#line.length >= MAX_LINE_BYTES;
+    if (this.done) this.#line = '';
+    return true;
+  }
+}

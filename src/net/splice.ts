@@ -18,7 +18,7 @@ export interface SpliceEnd {
   /** Bytes that `a` sent, and `b`. */
   readonly fromA: number;
   readonly fromB: number;
-  readonly why: 'end' | 'reset' | 'idle' | 'closed';
+  readonly why: 'end' | 'reset' | 'idle' | 'closed' | 'screened';
 }
 
 export interface Splice {
@@ -42,12 +42,16 @@ interface SpliceClock {
   delete(item: Deadline): void;
 }
 
+export interface SpliceOptions {
+  readonly clock: SpliceClock;
+  readonly idleTimeoutMs: number;
+  /** Looks at the bytes of `a` before they pass; false closes both sides. Dropped when it is done. */
+  readonly screen?: { readonly done: boolean; passes(chunk: Buffer): boolean } | null;
+  readonly done: (end: SpliceEnd) => void;
+}
+
 /** Joins `a` and `b`; `done` is called once, when both are closed. */
-export function splice(
-  a: Side,
-  b: Side,
-  options: { clock: SpliceClock; idleTimeoutMs: number; done: (end: SpliceEnd) => void },
-): Splice {
+export function splice(a: Side, b: Side, options: SpliceOptions): Splice {
   return new Spliced(a, b, options);
 }
 
@@ -60,19 +64,17 @@ class Spliced implements Splice {
   #clock: SpliceClock;
   #idleTimeoutMs: number;
   #done: (end: SpliceEnd) => void;
+  #screen: SpliceOptions['screen'] | null;
   #why: SpliceEnd['why'] = 'end';
   #open = 2;
 
-  constructor(
-    a: Side,
-    b: Side,
-    options: { clock: SpliceClock; idleTimeoutMs: number; done: (end: SpliceEnd) => void },
-  ) {
+  constructor(a: Side, b: Side, options: SpliceOptions) {
     this.#a = a;
     this.#b = b;
     this.#clock = options.clock;
     this.#idleTimeoutMs = options.idleTimeoutMs;
     this.#done = options.done;
+    this.#screen = options.screen ?? null;
     this.deadline = this.#clock.now + this.#idleTimeoutMs;
     this.#clock.add(this);
     this.#wire(a, b, true);
@@ -97,8 +99,10 @@ class Spliced implements Splice {
     const sink = to.socket;
     const encrypts = 'encrypted' in sink;
     const receive = (chunk: Buffer, borrowed: boolean): void => {
-      if (isA) this.fromA += chunk.length;
-      else this.fromB += chunk.length;
+      if (isA) {
+        if (this.#screen && !this.#screened(chunk)) return;
+        this.fromA += chunk.length;
+      } else this.fromB += chunk.length;
       this.deadline = this.#clock.now + this.#idleTimeoutMs;
       if (!sink.writable) return;
       // A borrowed chunk may be passed on only where it is used up before write returns: TLS with nothing queued.
@@ -127,6 +131,16 @@ class Spliced implements Splice {
       sink.destroy();
       if (--this.#open === 0) this.#finish();
     }
+  }
+
+  #screened(chunk: Buffer): boolean {
+    if (this.#screen?.passes(chunk) === false) {
+      this.#why = 'screened';
+      this.close();
+      return false;
+    }
+    if (this.#screen?.done) this.#screen = null;
+    return true;
   }
 
   #finish(): void {

@@ -14,7 +14,7 @@ import { DROP_PROTO, DROP_XFCC } from '../http/h1-write.ts';
 import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import { connectPlain, type PlainConnection } from '../net/connect.ts';
-import { isHttp1, isTls } from '../net/detect.ts';
+import { isHttp1, isTls, RequestLineScreen } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
 import { bindConnection, type ConnectionPolicy, decideConnection, decideRequest } from '../policy/decide.ts';
@@ -272,8 +272,9 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
   start(first: Buffer | null): void {
     const { settings, clock } = this.#hub.parts;
     const protocol = this.#hub.protocolOf(this.#arrival.port);
-    if (protocol === 'http') this.#serveHttp(first);
-    else if (protocol === 'tcp' || protocol === 'http2') this.#serveTcp(first);
+    // HTTP/2 is not spoken yet: its preface gets 400 rather than a way past policy.
+    if (protocol === 'http' || protocol === 'http2') this.#serveHttp(first);
+    else if (protocol === 'tcp') this.#serveTcp(first);
     else if (first?.length === 0) this.#awaitFirstWord();
     else {
       peek(this.#socket, {
@@ -498,11 +499,21 @@ class InboundConnection implements OpenConnection, RequestHandler<ProxiedRequest
         idleTimeoutMs: settings.tcpIdleTimeoutMs,
         record,
         first: { fromClient: first, fromUpstream: reply },
+        // An app that spoke first speaks no HTTP.
+        screen: reply === null ? this.#screenAfter(first) : null,
         done: finish,
       });
     };
     if (connected === null) connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, onConnected);
     else onConnected(null, connected);
+  }
+
+  /** On a port whose protocol nobody declared, bytes that passed as TCP may still turn out to be a request line. */
+  #screenAfter(first: Buffer | null): RequestLineScreen | null {
+    if (this.#hub.protocolOf(this.#arrival.port) !== 'auto') return null;
+    const screen = new RequestLineScreen();
+    if (first !== null) screen.passes(first);
+    return screen.done ? null : screen;
   }
 
   /** Binds to the configuration that is in force now. */

@@ -1,7 +1,7 @@
 /** TLS towards peers: the certificates of each mode, and the judgement on who answered, before a byte is sent. */
-import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { judgePeer } from '../identity/peer.ts';
+import { judgeServer } from '../identity/server-name.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import { createOriginator, type HandshakeFacts, type Judgement, type Originator } from '../net/tls.ts';
 import type { OpenTls } from './cluster.ts';
@@ -84,7 +84,14 @@ export class UpstreamTlsDoor {
   #judge(facts: HandshakeFacts, security: Security, host: string): Judgement<string> {
     return security.mode === 'ISTIO_MUTUAL'
       ? this.#judgeWorkload(facts, security.subjectAltNames)
-      : judgeServer(facts, security, host);
+      : judgeServer({
+          der: facts.der,
+          authorizationError: facts.authorizationError,
+          host: security.sni || host,
+          subjectAltNames: security.subjectAltNames,
+          insecureSkipVerify: security.insecureSkipVerify,
+          now: Date.now(),
+        });
   }
 
   /** The peer's SPIFFE ID must be one of `expected`; none expected: the chain and the trust domain decide. */
@@ -102,29 +109,4 @@ export class UpstreamTlsDoor {
       return { ok: false, reason: `unexpected identity ${uri}` };
     return { ok: true, value: uri };
   }
-}
-
-/** SIMPLE and MUTUAL (DestinationRule tls): the chain, and one of subjectAltNames or else the host name. */
-function judgeServer(facts: HandshakeFacts, security: Security, host: string): Judgement<string> {
-  if (facts.der === null) return { ok: false, reason: 'no_certificate' };
-  if (security.insecureSkipVerify) return { ok: true, value: host };
-  if (facts.authorizationError !== null)
-    return { ok: false, reason: `untrusted (${facts.authorizationError})` };
-  const certificate = new X509Certificate(facts.der);
-  const names = security.subjectAltNames.length > 0 ? security.subjectAltNames : [security.sni || host];
-  const uris = uriNames(certificate.subjectAltName ?? '');
-  const found = names.find(name =>
-    name.includes('://')
-      ? uris.includes(name)
-      : certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined,
-  );
-  return found === undefined ? { ok: false, reason: 'name_mismatch' } : { ok: true, value: found };
-}
-
-/** URI names out of Node's text; a quoted one holds characters that no honest URI has, and is passed over. */
-function uriNames(text: string): string[] {
-  return text
-    .split(', ')
-    .filter(name => name.startsWith('URI:') && !name.startsWith('URI:"'))
-    .map(name => name.slice(4));
 }

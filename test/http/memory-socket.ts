@@ -73,6 +73,27 @@ export class MemorySocket extends Duplex {
     }
   }
 
+  // What node:http asks of a socket besides.
+  setTimeout(): this {
+    return this;
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+
+  setKeepAlive(): this {
+    return this;
+  }
+
+  ref(): this {
+    return this;
+  }
+
+  unref(): this {
+    return this;
+  }
+
   resetAndDestroy(): void {
     this.destroy();
   }

@@ -62,13 +62,7 @@ t.test('what is sent byte by byte is what it is in one piece', async t => {
 t.test('bytes that are no request go to the app as they are', async t => {
   const echo = await startTcpApp(t, socket => socket.pipe(socket));
   const sidecar = await start(t, echo.port, LONG);
-  for (const bytes of [
-    '*1\r\n$4\r\nPING\r\n',
-    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
-    '\x00\x01\x02',
-    'get a\r\n',
-    '\n',
-  ]) {
+  for (const bytes of ['*1\r\n$4\r\nPING\r\n', '\x00\x01\x02', 'get a\r\n', 'hello', 'Hello there']) {
     const wire = await wireTls(t, sidecar.ports.inbound, client);
     wire.send(bytes);
     t.equal((await wire.take(bytes.length)).toString('latin1'), bytes);
@@ -91,11 +85,32 @@ t.test('what looks like HTTP and is malformed is refused as HTTP', async t => {
     'GET / HTTP/1.1\nhost: a\n\n',
     'GET  / HTTP/1.1\r\nhost: a\r\n\r\n',
     'get / http/1.1\r\n\r\n',
+    '\n\nGET / HTTP/1.1\r\nhost: a\r\n\r\n',
+    ' GET / HTTP/1.1\r\nhost: a\r\n\r\n',
+    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   ]) {
     const wire = await wireTls(t, sidecar.ports.inbound, client);
     t.equal((await wire.ask(bytes)).status, 400, JSON.stringify(bytes));
   }
   t.equal(app.connections(), 0);
+});
+
+t.test('a request line that comes in odd pieces is never whole at the app', async t => {
+  const app = await startApp(t);
+  const sidecar = await start(t, app.port, LONG);
+  for (const [begin, rest] of [
+    ['zz', `z / HTTP/1.1\r\nhost: a\r\n${XFCC}: By=x;URI=spiffe://evil\r\n\r\n`],
+    ['Foo', ` / HTTP/1.0\r\n${XFCC}: By=x;URI=spiffe://evil\r\n\r\n`],
+  ] as const) {
+    const wire = await wireTls(t, sidecar.ports.inbound, client);
+    wire.send(begin);
+    await settled(t, sidecar);
+    wire.send(rest);
+    await wire.rest().catch(() => '');
+  }
+  t.match(await sidecar.access.take(l => l.connection_termination_details === 'http_on_a_tcp_connection'), {
+    bytes_received: 2,
+  });
 });
 
 t.test('when the client stays silent', async t => {

@@ -171,14 +171,20 @@ t.test('on a declared tcp port the app may speak first', async t => {
   t.equal((await wire.take(11)).toString(), '220 ready\r\n');
 });
 
-t.test('a declared tcp port passes on what looks like HTTP; http2 is bytes too', async t => {
-  for (const protocol of ['tcp', 'http2']) {
-    const echo = await startTcpApp(t, socket => socket.pipe(socket));
-    const sidecar = await start(t, echo.port, { protocol });
-    const wire = await wireTls(t, sidecar.ports.inbound, client);
-    wire.send('GET / HTTP/1.1\r\n\r\n');
-    t.equal((await wire.take(18)).toString(), 'GET / HTTP/1.1\r\n\r\n');
-  }
+t.test('a declared tcp port passes on what looks like HTTP', async t => {
+  const echo = await startTcpApp(t, socket => socket.pipe(socket));
+  const sidecar = await start(t, echo.port, { protocol: 'tcp' });
+  const wire = await wireTls(t, sidecar.ports.inbound, client);
+  wire.send('GET / HTTP/1.1\r\n\r\n');
+  t.equal((await wire.take(18)).toString(), 'GET / HTTP/1.1\r\n\r\n');
+});
+
+t.test('a declared http2 port refuses HTTP/2, which is not spoken yet', async t => {
+  const app = await held(t);
+  const sidecar = await start(t, app.port, { protocol: 'http2' });
+  const wire = await wireTls(t, sidecar.ports.inbound, client);
+  t.equal((await wire.ask('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')).status, 400);
+  t.equal(app.connections(), 0);
 });
 
 t.test('a declared http port takes nothing else', async t => {
