@@ -64,8 +64,8 @@ class Lines<T> {
       };
       const seen = (): string =>
         this.all
-          .slice(-40)
-          .map(line => JSON.stringify(line))
+          .slice(-12)
+          .map(line => JSON.stringify(line).slice(0, 400))
           .join('\n');
       const look = (): void => {
         const at = this.#left.findIndex(match);
