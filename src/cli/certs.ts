@@ -28,6 +28,8 @@ export interface CertsIssue {
   readonly hours: number;
   /** A whole SPIFFE ID in place of namespace and service account. */
   readonly spiffeId?: string | null;
+  /** DNS names besides it; none by default. */
+  readonly dnsNames?: readonly string[];
 }
 
 export interface CertsShow {
@@ -99,7 +101,15 @@ async function init({ dir, trustDomain, days, force }: CertsInit): Promise<strin
   return `made a development CA for ${trustDomain} in ${dir}; keep ${CA_KEY} to yourself`;
 }
 
-async function issueTo({ ca, dir, namespace, serviceAccount, hours, spiffeId }: CertsIssue): Promise<string> {
+async function issueTo({
+  ca,
+  dir,
+  namespace,
+  serviceAccount,
+  hours,
+  spiffeId,
+  dnsNames = [],
+}: CertsIssue): Promise<string> {
   const { authority, notAfter } = readAuthority(ca);
   const uri = spiffeId ?? `spiffe://${authority.trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
   const parsed = parseSpiffeId(uri);
@@ -112,7 +122,7 @@ async function issueTo({ ca, dir, namespace, serviceAccount, hours, spiffeId }: 
   }
   const now = Date.now();
   const until = Math.min(now + hours * HOUR_MS, notAfter); // a leaf that outlives its CA fails without saying why
-  writeIdentity(dir, await issue(authority, { spiffeId: uri, now, ttlMs: until - now }));
+  writeIdentity(dir, await issue(authority, { spiffeId: uri, now, ttlMs: until - now, dnsNames }));
   return `issued ${uri} in ${dir}, valid until ${new Date(until).toISOString().slice(0, 19)}Z`;
 }
 

@@ -1,3 +1,4 @@
+import { nameProblem } from '../config/names.ts';
 import type { PortProtocol } from '../config/resources.ts';
 import type { HostPort } from '../config/settings.ts';
 import { WrongLine } from './flags.ts';
@@ -52,6 +53,13 @@ export function readProtocol(name: string, text: string): { port: number; protoc
 export function readName(name: string, text: string): string {
   if (/^[a-zA-Z0-9](?:[-.a-zA-Z0-9]{0,251}[a-zA-Z0-9])?$/.test(text)) return text;
   throw new WrongLine(`${name} must be a Kubernetes name, not ${shown(text)}`);
+}
+
+/** A DNS name without wildcards. */
+export function readDnsName(name: string, text: string): string {
+  const problem = nameProblem(text);
+  if (problem === null) return text;
+  throw new WrongLine(`${name} must be a DNS name, not ${shown(text)}`);
 }
 
 export function readNonEmpty(name: string, text: string, what: string): string {

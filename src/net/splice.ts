@@ -44,6 +44,7 @@ interface SpliceClock {
 
 export interface SpliceOptions {
   readonly clock: SpliceClock;
+  /** 0 = for ever. */
   readonly idleTimeoutMs: number;
   /** Looks at the bytes of `a` before they pass; false closes both sides. Dropped when it is done. */
   readonly screen?: { readonly done: boolean; passes(chunk: Buffer): boolean } | null;
@@ -56,7 +57,7 @@ export function splice(a: Side, b: Side, options: SpliceOptions): Splice {
 }
 
 class Spliced implements Splice {
-  deadline: number;
+  deadline = Number.POSITIVE_INFINITY;
   fromA = 0;
   fromB = 0;
   #a: Side;
@@ -75,12 +76,16 @@ class Spliced implements Splice {
     this.#idleTimeoutMs = options.idleTimeoutMs;
     this.#done = options.done;
     this.#screen = options.screen ?? null;
-    this.deadline = this.#clock.now + this.#idleTimeoutMs;
+    this.#touch();
     this.#clock.add(this);
     this.#wire(a, b, true);
     this.#wire(b, a, false);
     a.socket.resume();
     b.socket.resume();
+  }
+
+  #touch(): void {
+    if (this.#idleTimeoutMs > 0) this.deadline = this.#clock.now + this.#idleTimeoutMs;
   }
 
   onDeadline(): void {
@@ -103,7 +108,7 @@ class Spliced implements Splice {
         if (this.#screen && !this.#screened(chunk)) return;
         this.fromA += chunk.length;
       } else this.fromB += chunk.length;
-      this.deadline = this.#clock.now + this.#idleTimeoutMs;
+      this.#touch();
       if (!sink.writable) return;
       // A borrowed chunk may be passed on only where it is used up before write returns: TLS with nothing queued.
       const copy = borrowed && !(encrypts && sink.writableLength === 0);

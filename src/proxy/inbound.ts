@@ -65,10 +65,14 @@ export class Inbound {
     this.snapshot = snapshot;
     this.identity = identity;
     this.parts = parts;
-    this.#terminator = createTerminator<PeerIdentity>({
-      material: materialOf(identity),
-      minVersion: snapshot.resources.mesh.minTlsVersion,
-      handshakeTimeoutMs: parts.settings.handshakeTimeoutMs,
+    this.#terminator = this.#createTerminator();
+  }
+
+  #createTerminator(): Terminator {
+    return createTerminator<PeerIdentity>({
+      material: materialOf(this.identity),
+      minVersion: this.snapshot.resources.mesh.minTlsVersion,
+      handshakeTimeoutMs: this.parts.settings.handshakeTimeoutMs,
       judge: facts => this.#judge(facts),
       onSecure: (socket, peer, facts, raw) => this.#onSecure(socket, peer, facts, raw),
       onRefused: (reason, raw) => this.#onRefused(reason, raw),
@@ -83,7 +87,12 @@ export class Inbound {
 
   /** Decisions use `snapshot` from now on; connections that it would not have let in are closed. */
   replaceSnapshot(snapshot: Snapshot): void {
+    const { minTlsVersion } = this.snapshot.resources.mesh;
     this.snapshot = snapshot;
+    if (snapshot.resources.mesh.minTlsVersion !== minTlsVersion) {
+      this.#terminator.close();
+      this.#terminator = this.#createTerminator();
+    }
     for (const connection of [...this.parts.connections]) {
       if (connection instanceof InboundConnection) connection.recheck();
     }

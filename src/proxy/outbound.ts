@@ -19,6 +19,7 @@ import type { Cluster, EndpointTarget } from './cluster.ts';
 import type { Clusters } from './clusters.ts';
 import type { ConnectionRow, Connections, OpenConnection } from './connections.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
+import { poolOf } from './route.ts';
 import type { Snapshot } from './snapshot.ts';
 import { openTunnel } from './tunnel.ts';
 
@@ -260,7 +261,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       target.active++;
       this.#splice = openTunnel({ socket, inlet: null }, duct, {
         clock,
-        idleTimeoutMs: tcpIdleTimeoutMs,
+        idleTimeoutMs: poolOf(cluster.spec.policy).tcpIdleTimeoutMs ?? tcpIdleTimeoutMs,
         record,
         first: { fromClient: null, fromUpstream: null },
         done: () => {

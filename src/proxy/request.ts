@@ -60,6 +60,7 @@ export class ProxiedRequest implements Applicant {
     record.protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0';
     record.requestProtocol = head.grpc ? 'grpc' : 'http';
     record.headers = head;
+    if (head.requestId) record.requestId = requestIdOf(head);
     this.record = record;
     exchange.context = this;
   }
@@ -181,8 +182,7 @@ export function standardEdits(
 ): RequestEdits {
   const { head } = request.exchange;
   let { added, drop } = options;
-  if (head.requestId) request.record.requestId = requestIdOf(head);
-  else {
+  if (!head.requestId) {
     const id = randomUUID();
     added += `x-request-id: ${id}\r\n`;
     drop |= DROP_REQUEST_ID;

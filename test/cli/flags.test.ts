@@ -224,7 +224,7 @@ t.test('explain takes a file of requests, or flags that describe one', async t =
 t.test('certs has three actions, each with its own flags', async t => {
   t.same(parseCerts(['init']), {
     ok: true,
-    value: { action: 'init', dir: './certs/ca', trustDomain: 'cluster.local', days: 3650 },
+    value: { action: 'init', dir: './certs/ca', trustDomain: 'cluster.local', days: 3650, force: false },
   });
   t.match(parseCerts(['issue', 'out', '--namespace', 'foo', '--service-account', 'web', '--hours', '1']), {
     ok: true,
@@ -235,7 +235,17 @@ t.test('certs has three actions, each with its own flags', async t => {
       namespace: 'foo',
       serviceAccount: 'web',
       hours: 1,
+      spiffeId: null,
+      dnsNames: ['localhost'],
     },
+  });
+  t.match(parseCerts(['issue', 'spiffe://td/ns/a/sa/b', '--dir', 'out', '--dns', 'a.b', '--dns', 'c']), {
+    value: { dir: 'out', spiffeId: 'spiffe://td/ns/a/sa/b', dnsNames: ['a.b', 'c'] },
+  });
+  t.match(parseCerts(['issue', '--dns', 'a_b']), {
+    ok: false,
+    exitCode: 2,
+    message: /--dns must be a DNS name/,
   });
   t.same(parseCerts(['show', 'd']), { ok: true, value: { action: 'show', dir: 'd', json: false } });
   t.match(parseCerts([]), { ok: false, exitCode: 2, message: 'certs: say which: init, issue or show' });
