@@ -42,6 +42,8 @@ class DataPlane {
   #inboundListener: Listener | null = null;
   #outboundListener: Listener | null = null;
   #egress = new Map<string, Listener>();
+  /** The sides that have drained; lines and spans are written until both have. */
+  #drained = new Set<boolean>();
   #tracer: Tracer | null = null;
   #tracingKey = '';
   #start: WorkerStart;
@@ -209,7 +211,8 @@ class DataPlane {
     const listeners = outbound ? [this.#outboundListener, ...this.#egress.values()] : [this.#inboundListener];
     for (const listener of listeners) void listener?.close();
     await (outbound ? this.#outboundConnections : this.#inboundConnections).drain(ms);
-    if (outbound) {
+    this.#drained.add(outbound);
+    if (this.#drained.size === 2) {
       await this.#tracer?.shutdown();
       await this.#sink.close();
     }

@@ -1,5 +1,8 @@
 /** The open connections of one thread: for `/connections`, for draining, and for closing what policy no longer allows. */
 
+/** Longer than a destroyed socket takes to say so. */
+const LAST_WORDS_MS = 1_000;
+
 export interface ConnectionRow {
   readonly direction: 'inbound' | 'outbound';
   readonly peer: string | null;
@@ -51,14 +54,16 @@ export class Connections {
     return rows;
   }
 
-  /** Drains all; resolves when none is left, or after `ms`, having destroyed the rest. */
+  /** Drains all; resolves when none is left, or after `ms`, having destroyed the rest and heard their end. */
   async drain(ms: number): Promise<void> {
     for (const connection of [...this.#open]) connection.drain();
-    if (this.#open.size > 0) await this.#emptyWithin(ms);
+    await this.#emptyWithin(ms);
     for (const connection of [...this.#open]) connection.destroy();
+    await this.#emptyWithin(LAST_WORDS_MS); // their log lines are written when their sockets say that they are closed
   }
 
   #emptyWithin(ms: number): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve();
     return new Promise(resolve => {
       const timer = setTimeout(resolve, ms);
       this.#onEmpty = () => {
