@@ -17,7 +17,7 @@ import { tryMaterial } from './net/tls-context.ts';
 import { egressPorts } from './proxy/egress.ts';
 import { materialOf } from './proxy/material.ts';
 import { compileSnapshot } from './proxy/snapshot.ts';
-import { isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
+import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
 import type { Workers } from './workers.ts';
 
 const DRAIN_MS = 5_000; // Istio's terminationDrainDuration
@@ -35,6 +35,14 @@ export interface Console {
  * @returns the exit code
  */
 export async function runSidecar(settings: RunSettings, workers: Workers, console: Console): Promise<number> {
+  try {
+    return await run(settings, workers, console);
+  } finally {
+    await flushLog();
+  }
+}
+
+async function run(settings: RunSettings, workers: Workers, console: Console): Promise<number> {
   const loaded = loadManifests(settings.configPaths);
   if (!loaded.ok) {
     for (const fault of loaded.faults) log.error(describe(fault), place(fault));
@@ -155,7 +163,7 @@ class Sidecar {
     await looked;
     await Promise.race([this.#firstIdentity.promise, this.#ended.promise]);
     const identity = this.#identity;
-    if (identity === null) return;
+    if (identity === null || this.#draining) return;
     const resources = this.#resources;
     const bound = await this.#workers.start(count, {
       settings,
@@ -168,6 +176,7 @@ class Sidecar {
       outbound: settings.outbound,
       egress: egressPorts(resources, this.#workload()),
     });
+    if (this.#draining) return; // told to end while the workers started: the app must not begin now
     // What changed while the workers started.
     if (this.#identity !== identity && this.#identity !== null) this.#workers.identify(this.#identity);
     if (this.#resources !== resources) this.#configureWorkers();

@@ -3,7 +3,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { AccessLogFields } from '../src/telemetry/access-log.ts';
@@ -129,16 +128,24 @@ export class Sidecar {
     });
   }
 
+  /** Not by readline: it may hand over the last lines after the process is gone. */
   #gather(stream: Readable, push: (line: unknown) => void): void {
-    createInterface({ input: stream }).on('line', text => {
-      try {
-        const line: unknown = JSON.parse(text);
-        if (typeof line !== 'object' || line === null) throw new Error('not a line of Outrider');
-        push(line);
-      } catch {
-        this.other.push(text);
-      }
+    let rest = '';
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) this.#sort(line, push);
     });
+  }
+
+  #sort(text: string, push: (line: unknown) => void): void {
+    try {
+      const line: unknown = JSON.parse(text);
+      if (typeof line !== 'object' || line === null) throw new Error('not a line of Outrider');
+      push(line);
+    } catch {
+      this.other.push(text);
+    }
   }
 
   #readPorts(line: LogLine): Ports {

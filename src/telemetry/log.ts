@@ -61,6 +61,13 @@ function plain(_key: string, value: unknown): unknown {
 
 let sink: LineSink | null = null;
 
+/** Waits, a second at most, until the lines so far have left: to a socket, such as systemd's, they go one at a time. */
+export async function flushLog(): Promise<void> {
+  const written = sink;
+  sink = null;
+  await written?.close();
+}
+
 /** At once, so that the last words before an exit are out; a reader that stalls loses lines, it does not stop a thread. */
 function toStandardError(text: string): void {
   sink ??= new LineSink(2);
