@@ -8,7 +8,7 @@ import type { Clock, Deadline, Duct, HttpLimits, RequestHandler } from './exchan
 import { BodyReader } from './h1-body.ts';
 import { HIGH_WATER_BYTES } from './h1-client.ts';
 import { H1Exchange } from './h1-exchange.ts';
-import { headEnd, ParseFault, parseRequest } from './h1-parser.ts';
+import { headEnd, ParseFault, parseRequest, type RequestHead } from './h1-parser.ts';
 import { Outbox } from './outbox.ts';
 import { localResponse } from './reply.ts';
 
@@ -202,7 +202,7 @@ export class H1Server<C> implements Deadline {
       at = this.reader.feed(bytes, at, exchange.requestOut);
       if (this.reader.fault !== null) {
         this.#exchange = null;
-        this.refuse(this.reader.fault.code, this.reader.fault.what);
+        this.refuse(this.reader.fault.code, this.reader.fault.what, head);
         return -1;
       }
     }
@@ -216,9 +216,10 @@ export class H1Server<C> implements Deadline {
   }
 
   /** Answers a message that never became an exchange, and closes: where the next one begins nobody knows. */
-  refuse(code: FailureCode, what: string): void {
+  refuse(code: FailureCode, what: string, head: RequestHead | null = null): void {
     this.handler.onRefused(code, what);
-    const reply = localResponse({ code, detail: what, grpc: false, bodiless: false, close: true });
+    const grpc = head?.grpc ?? false;
+    const reply = localResponse({ code, detail: what, grpc, bodiless: head?.method === 'HEAD', close: true });
     this.out.text(reply.text);
     this.out.flush(this.duct.socket, false);
     this.linger();
