@@ -1,0 +1,137 @@
+// Hot path: no promise, closure or string per chunk.
+/** The requests of one inbound connection: parsed → policy → the app, and what the app is told of the peer. */
+import { FAILURES, type FailureCode } from '../errors.ts';
+import type { Duct, Exchange, RequestHandler } from '../http/exchange.ts';
+import type { RequestHead } from '../http/h1-parser.ts';
+import { DROP_PROTO, DROP_XFCC, type RequestEdits } from '../http/h1-write.ts';
+import { type ConnectionPolicy, decideRequest } from '../policy/decide.ts';
+import { isKnownMethod } from '../policy/method.ts';
+import { normaliseTarget, pathOf } from '../policy/normalise.ts';
+import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
+import type { Recorder } from '../telemetry/recorder.ts';
+import type { Tracer } from '../telemetry/trace.ts';
+import type { AppDestination } from './app.ts';
+import { ProxiedRequest, standardEdits } from './request.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/** What a request needs of its connection. */
+export interface InboundView {
+  /** What is in force now, and policy as it holds on this connection under it. */
+  readonly snapshot: Snapshot;
+  readonly policy: ConnectionPolicy;
+  readonly facts: ConnectionFacts;
+  readonly app: AppDestination;
+  /** Outrider's own x-forwarded-client-cert element; null on plaintext. */
+  readonly clientCert: string | null;
+  readonly recorder: Recorder;
+  readonly tracer: Tracer | null;
+  openTunnel(exchange: Exchange<ProxiedRequest>, ends: TunnelEnds): void;
+  onClosed(): void;
+}
+
+export interface TunnelEnds {
+  readonly client: Duct;
+  readonly upstream: Duct;
+  /** What each side sent already. */
+  readonly fromClient: Buffer | null;
+  readonly fromUpstream: Buffer | null;
+}
+
+export class InboundHttp implements RequestHandler<ProxiedRequest> {
+  requestBytes = 0;
+  responseBytes = 0;
+  #view: InboundView;
+
+  constructor(view: InboundView) {
+    this.#view = view;
+  }
+
+  onRequest(exchange: Exchange<ProxiedRequest>): void {
+    const view = this.#view;
+    const { head } = exchange;
+    const request = new ProxiedRequest(exchange, view.facts, view.recorder);
+    const target = targetOf(head, view.snapshot);
+    if (target === null) {
+      exchange.reply('bad_request', 'invalid path', 'path_normalization_failed');
+      return;
+    }
+    if (!isKnownMethod(head.method)) {
+      exchange.reply('bad_request', 'unknown method', 'http1.codec_error');
+      return;
+    }
+    head.path = pathOf(target);
+    const { clientCert } = view;
+    if (clientCert !== null) head.clientCert = this.#clientCertOf(head, clientCert);
+    const decision = decideRequest(view.policy, head);
+    const { record } = request;
+    record.decision = decision.allow ? 'allow' : 'deny';
+    record.policy = decision.policy ?? decision.missed;
+    record.policyRule = decision.rule;
+    if (!decision.allow) {
+      exchange.reply('policy_denied', '', decision.reason);
+      return;
+    }
+    request.send(view.app, this.#edits(request, target));
+  }
+
+  #edits(request: ProxiedRequest, target: string): RequestEdits {
+    const { head } = request.exchange;
+    const tls = this.#view.clientCert !== null;
+    let added = tls ? `x-forwarded-client-cert: ${head.clientCert}\r\n` : '';
+    let drop = DROP_XFCC;
+    // A mesh peer's word on the scheme is kept; nobody vouches for a plaintext client's.
+    const proto = tls ? head.headerValues('x-forwarded-proto') : [];
+    if (proto.length !== 1 || (proto[0] !== 'http' && proto[0] !== 'https')) {
+      added += tls ? 'x-forwarded-proto: https\r\n' : 'x-forwarded-proto: http\r\n';
+      drop |= DROP_PROTO;
+    }
+    return standardEdits(request, { target, added, drop, tracer: this.#view.tracer });
+  }
+
+  #clientCertOf(head: RequestHead, own: string): string {
+    if (!this.#view.snapshot.appendClientCert) return own;
+    const sent = head.sentValues('x-forwarded-client-cert').join(',');
+    return sent === '' ? own : `${sent},${own}`;
+  }
+
+  onRetry(exchange: Exchange<ProxiedRequest>): void {
+    exchange.context?.retry();
+  }
+
+  onFinished(exchange: Exchange<ProxiedRequest>): void {
+    this.requestBytes += exchange.bytesReceived;
+    this.responseBytes += exchange.bytesSent;
+    exchange.context?.finish();
+  }
+
+  onRefused(code: FailureCode, what: string): void {
+    const { recorder, facts } = this.#view;
+    recorder.badRequest(what);
+    const record = new AccessRecord(facts);
+    record.status = FAILURES[code].status;
+    record.flag = FAILURES[code].flag;
+    record.details = what;
+    recorder.finishRequest(record);
+  }
+
+  onTunnel(
+    exchange: Exchange<ProxiedRequest>,
+    client: Duct,
+    early: Buffer | null,
+    upstream: Duct | null,
+    reply: Buffer | null,
+  ): void {
+    if (upstream === null) client.socket.destroy();
+    else this.#view.openTunnel(exchange, { client, upstream, fromClient: early, fromUpstream: reply });
+  }
+
+  onClosed(): void {
+    this.#view.onClosed();
+  }
+}
+
+/** The normalised target; null = 400. OPTIONS * and CONNECT have no path to normalise. */
+function targetOf(head: RequestHead, snapshot: Snapshot): string | null {
+  if (head.rawPath === '*' || head.method === 'CONNECT') return head.rawPath;
+  return normaliseTarget(head.rawPath, snapshot.normalization);
+}
