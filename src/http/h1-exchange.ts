@@ -33,6 +33,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   attempts = 0;
   #server: H1Server<C>;
   #client: H1Client | null = null;
+  #idempotent: boolean;
   #retained: Buffer[] | null = null;
   #retainedBytes = 0;
   #keep = true;
@@ -46,6 +47,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   constructor(server: H1Server<C>, head: RequestHead) {
     this.#server = server;
     this.head = head;
+    this.#idempotent = IDEMPOTENT.has(head.method);
   }
 
   get method(): string {
@@ -93,7 +95,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   }
 
   #retain(piece: Buffer | string): void {
-    if (this.#retainedBytes > RETRY_BYTES) return;
+    if (!this.#idempotent || this.#retainedBytes > RETRY_BYTES) return;
     this.#retainedBytes += piece.length;
     if (this.#retainedBytes > RETRY_BYTES) {
       this.#retained = null;
@@ -230,6 +232,12 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
       return;
     }
     const server = this.#server;
+    if (!server.reader.done) {
+      // RFC 9110 7.8: the new protocol begins behind the request; the rest of this one would be taken for it.
+      client.duct.socket.destroy();
+      this.reply('upstream_protocol', 'switched before the end of the request', 'upstream_protocol_error');
+      return;
+    }
     if (server.hasEarlyBytes) {
       // Bytes sent before the switch could be a request or a tunnel's: nobody may choose (CVE-2025-64763).
       client.duct.socket.destroy();
@@ -267,8 +275,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
 
   /** RFC 9110 9.2.2: only what is idempotent and still whole, and only on a connection that had gone stale. */
   #repeatable(client: H1Client): boolean {
-    if (client.requests < 2 || this.attempts >= MAX_ATTEMPTS || !IDEMPOTENT.has(this.head.method))
-      return false;
+    if (client.requests < 2 || this.attempts >= MAX_ATTEMPTS || !this.#idempotent) return false;
     return this.#retainedBytes <= RETRY_BYTES && !this.head.expectContinue && this.head.upgrade === null;
   }
 

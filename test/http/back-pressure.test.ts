@@ -1,9 +1,12 @@
 /** Bounded memory whatever a body's size, however slow its reader: what waits to be written is counted, not guessed. */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
+import { connect as connectSecure, createServer as createSecureServer } from 'node:tls';
 import t, { type Test } from 'tap';
 import { Inlet } from '../../src/net/connect.ts';
 import type { ProxiedRequest } from '../../src/proxy/request.ts';
+import { testAuthority, testIdentity } from '../certificates.ts';
+import { listenUntilEnd } from '../peers.ts';
 import { startLoop } from './loop.ts';
 import { MemorySocket } from './memory-socket.ts';
 import { rawClient, response, startRawApp } from './raw-app.ts';
@@ -216,5 +219,40 @@ t.test(
     await all;
     connection.answer('thanks');
     t.equal((await client.answer()).body, 'thanks');
+  },
+);
+
+t.test(
+  'over TLS, to a client that stops and goes, a response out of the read buffer arrives as it was',
+  async t => {
+    const app = await startRawApp(t);
+    const loop = await startLoop(t, { app: app.port });
+    const { certChainPem, keyPem } = await testIdentity(await testAuthority(), 'foo/server');
+    const server = createSecureServer({ cert: certChainPem, key: keyPem, noDelay: true }, socket =>
+      loop.accept(socket),
+    );
+    const port = await listenUntilEnd(t, server);
+    const client = connectSecure({ host: '127.0.0.1', port, rejectUnauthorized: false });
+    t.teardown(() => client.destroy());
+    client.write(`GET / HTTP/1.0\r\n${HOST}\r\n`);
+    const connection = await app.next();
+    await connection.request();
+    const sent = createHash('sha256');
+    connection.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+    for (let i = 0; i < 200; i++) {
+      const body = randomBytes(1 + ((i * 7_919) % 120_000));
+      sent.update(body);
+      connection.send(`${body.length.toString(16)}\r\n`).socket.write(body);
+      connection.send('\r\n');
+    }
+    connection.send('0\r\n\r\n');
+    const pieces: Buffer[] = [];
+    for await (const piece of client) {
+      pieces.push(piece as Buffer);
+      if (pieces.length % 100 === 0) await turn();
+    }
+    const all = Buffer.concat(pieces);
+    const received = createHash('sha256').update(all.subarray(all.indexOf('\r\n\r\n') + 4));
+    t.equal(received.digest('hex'), sent.digest('hex'));
   },
 );

@@ -98,6 +98,30 @@ t.test('a switch that was not offered is no switch', async t => {
   }
 });
 
+t.test('a switch before the end of the request is no switch either', async t => {
+  const { app, client } = await start(t);
+  const lines = 'Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n';
+  client.send(`POST /chat HTTP/1.1\r\n${HOST}${lines}\r\n1`);
+  const connection = await app.next();
+  await connection.head();
+  connection.send(SWITCH);
+  t.equal(statusOf(await client.answer()), 502);
+  await connection.wire.rest();
+  client.send('\r\nx\r\n0\r\n\r\n');
+  t.equal(await client.wire.rest(), '');
+});
+
+t.test('a request with a body may be upgraded when it is whole', async t => {
+  const { app, client } = await start(t);
+  const lines = 'Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n';
+  client.send(`POST /chat HTTP/1.1\r\n${HOST}${lines}\r\nhello`);
+  const connection = await app.next();
+  t.equal((await connection.request()).body, 'hello');
+  connection.send(`${SWITCH}welcome`);
+  t.equal(statusOf(await client.answer()), 101);
+  t.equal((await client.wire.take(7)).toString(), 'welcome');
+});
+
 t.test('h2c is not offered to the app, other protocols beside it are', async t => {
   for (const [offer, seen] of [
     ['h2c', []],
