@@ -211,14 +211,14 @@ export class InboundConnection implements OpenConnection, InboundView {
         return;
       }
       if (why !== null) record.flag = FAILURES.connect_failed.flag;
-      else if (this.#socket.destroyed) {
-        record.flag = FLAG_CLIENT_GONE;
+      else if (this.#socket.destroyed) record.flag = FLAG_CLIENT_GONE;
+      if (why === 'ECONNRESET' || (why === null && this.#socket.destroyed))
         record.terminationDetails = 'connection_reset';
-      }
       record.bytesReceived = first?.length ?? 0;
       record.transportFailure = why;
       // Visibly: a clean end would pass for an empty conversation.
       upstream.socket.resetAndDestroy();
+      if (this.#arrival.peer === null && !this.#socket.destroyed) this.#socket.resetAndDestroy();
       this.#endTcp(record);
     };
     if (connected === null) connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, onConnected);
