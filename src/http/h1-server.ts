@@ -77,7 +77,7 @@ export class H1Server<C> implements Deadline {
     this.#receive(bytes);
   }
 
-  /** No further request after the one in flight; an idle connection closes now. */
+  /** No further request after the one in flight or under way; an idle connection closes now. */
   drain(): void {
     this.draining = true;
     if (this.#exchange === null && this.#pending === null) this.#finishConnection();
@@ -140,7 +140,8 @@ export class H1Server<C> implements Deadline {
       exchange.onRequestBytes();
     }
     this.#reading = false;
-    if (this.#exchange === null && this.#ended && !this.#stalled) this.#finishConnection();
+    if (this.#exchange !== null || this.#stalled) return;
+    if (this.#ended || (this.draining && this.#pending === null)) this.#finishConnection();
   }
 
   /** Something came or went. */
@@ -171,10 +172,6 @@ export class H1Server<C> implements Deadline {
       if (++this.#emptyLines > MAX_EMPTY_LINES) return this.#refuseAt('empty lines before the request');
     }
     if (at >= bytes.length) return at;
-    if (this.draining) {
-      this.#finishConnection();
-      return -1;
-    }
     const end = headEnd(bytes, at, at === 0 ? this.#scanned : 0);
     if (end instanceof ParseFault) {
       this.refuse(end.code, end.what);
@@ -253,7 +250,7 @@ export class H1Server<C> implements Deadline {
       this.linger();
       return;
     }
-    if (this.draining || (this.#ended && this.#pending === null)) {
+    if ((this.draining || this.#ended) && this.#pending === null) {
       if (!this.#reading) this.#finishConnection();
       return;
     }

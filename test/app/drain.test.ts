@@ -69,6 +69,20 @@ for (const how of ['SIGTERM', 'SIGINT', 'quitquitquit'] as const) {
   });
 }
 
+t.test('a request whose head is under way at the drain is still served', async t => {
+  const { app } = await startHeldApp(t);
+  const sidecar = await start(t, app.port);
+  const wire = await wireTls(t, sidecar.ports.inbound, client);
+  const [first, second] = [get('/half').slice(0, 20), get('/half').slice(20)];
+  wire.send(first);
+  await sidecar.metric('outrider_workers');
+  sidecar.signal('SIGTERM');
+  await draining(sidecar);
+  const reply = await wire.ask(second);
+  t.same([reply.status, reply.header('connection')], [200, 'close']);
+  t.same(await sidecar.exited, { code: 0, signal: null });
+});
+
 t.test('a body that is under way at the drain arrives whole', async t => {
   const app = await startApp(t);
   const sidecar = await start(t, app.port);
