@@ -29,13 +29,13 @@ export function isHttp1(bytes: Buffer): boolean | null {
   const line = lineEnd < 0 ? window : window.slice(0, lineEnd);
   if (NAMES_HTTP.test(line) || KNOWN_METHOD.test(line)) return true;
   if (lineEnd >= 0) return false;
-  if (window.length >= MAX_LINE_BYTES) return /^[\x21-\x7e]+$/.test(line);
   const method = /^[A-Za-z][A-Za-z-]*/.exec(line)?.[0] ?? '';
   const couldBe =
     method === method.toUpperCase() || METHODS.some(known => known.startsWith(method.toUpperCase()));
   if (!couldBe || method.length === 0 || method.length > MAX_METHOD_BYTES) return false;
-  // "METHOD SP target": its line decides when it ends.
-  return method === line || line[method.length] === ' ' ? null : false;
+  if (method !== line && line[method.length] !== ' ') return false;
+  // "METHOD SP target": its line decides when it ends, or is too long for any but a request that will be refused.
+  return window.length >= MAX_LINE_BYTES ? true : null;
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'];

@@ -92,6 +92,9 @@ t.test('what looks like HTTP and is malformed is refused as HTTP', async t => {
     const wire = await wireTls(t, sidecar.ports.inbound, client);
     t.equal((await wire.ask(bytes)).status, 400, JSON.stringify(bytes));
   }
+  const long = await wireTls(t, sidecar.ports.inbound, client);
+  const reply = await long.ask(`BREW /${'a'.repeat(70_000)} HTTP/1.1\r\nhost: a\r\n${XFCC}: evil\r\n\r\n`);
+  t.equal(reply.status, 431, 'a target longer than what is looked at is no way past');
   t.equal(app.connections(), 0);
 });
 
