@@ -70,8 +70,10 @@ export class Workers {
           thread.bound = true;
           resolve({ inbound: message.inbound, outbound: message.outbound });
         } else if (message.type === 'failed') {
-          if (!thread.bound) reject(new Error(message.message));
-          else log.error('worker fault', { worker: id, reason: message.message });
+          if (!thread.bound) {
+            reject(new Error(message.message));
+            void worker.terminate(); // another is tried later; this one must not stay beside it
+          } else log.error('worker fault', { worker: id, reason: message.message });
         } else this.#heard(thread, message);
       });
       worker.on('error', error => log.error('worker died', { worker: id, reason: String(error) }));
