@@ -103,6 +103,8 @@ class Spliced implements Splice {
     const source = from.socket;
     const sink = to.socket;
     const encrypts = 'encrypted' in sink;
+    // TLS comes a record of 16 KiB at a time, however much was read: written one by one each would be a system call.
+    const batch = 'encrypted' in source && !encrypts ? new Batch(sink) : null;
     const receive = (chunk: Buffer, borrowed: boolean): void => {
       if (isA) {
         if (this.#screen && !this.#screened(chunk)) return;
@@ -112,8 +114,9 @@ class Spliced implements Splice {
       if (!sink.writable) return;
       // A borrowed chunk may be passed on only where it is used up before write returns: TLS with nothing queued.
       const copy = borrowed && !(encrypts && sink.writableLength === 0);
-      if (!sink.write(copy ? Buffer.from(chunk) : chunk) && sink.writableLength > QUEUE_LIMIT_BYTES)
-        source.pause();
+      if (batch !== null) batch.write(copy ? Buffer.from(chunk) : chunk);
+      else sink.write(copy ? Buffer.from(chunk) : chunk);
+      if (sink.writableLength > QUEUE_LIMIT_BYTES) source.pause();
     };
     if (from.inlet === null) source.on('data', (chunk: Buffer) => receive(chunk, false));
     else from.inlet.receive = receive;
@@ -151,5 +154,48 @@ class Spliced implements Splice {
   #finish(): void {
     this.#clock.delete(this);
     this.#done({ fromA: this.fromA, fromB: this.fromB, why: this.#why });
+  }
+}
+
+/** A full TLS record (RFC 8446 5.1): more of the same read is likely to follow at once. */
+const FULL_RECORD_BYTES = 16 * 1024;
+const BATCH_BYTES = 128 * 1024;
+
+/** Writes that follow each other in one turn of the event loop go out together; a short one goes out at once. */
+class Batch {
+  #sink: Socket;
+  #corked = false;
+  #scheduled = false;
+  #bytes = 0;
+  #onImmediate = (): void => {
+    this.#scheduled = false;
+    this.#flush();
+  };
+
+  constructor(sink: Socket) {
+    this.#sink = sink;
+  }
+
+  write(chunk: Buffer): void {
+    const full = chunk.length >= FULL_RECORD_BYTES;
+    if (full && !this.#corked) {
+      this.#corked = true;
+      this.#sink.cork();
+    }
+    this.#sink.write(chunk);
+    if (!this.#corked) return;
+    this.#bytes += chunk.length;
+    if (!full || this.#bytes >= BATCH_BYTES) this.#flush();
+    else if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(this.#onImmediate);
+    }
+  }
+
+  #flush(): void {
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#bytes = 0;
+    this.#sink.uncork();
   }
 }
