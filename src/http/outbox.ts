@@ -5,6 +5,12 @@ import type { Socket } from 'node:net';
 const JOIN_BYTES = 32 * 1024;
 
 /**
+ * Up to here they are joined as text: a small buffer is a slice of a shared slab, and one that outlives a minor
+ * collection keeps its slab until a major one: 7 MB more resident every 60,000 requests, up to V8's limit of 64 MB.
+ */
+const TEXT_BYTES = 4 * 1024;
+
+/**
  * What one connection has to say in this turn of the event loop, gathered and written at once:
  * a head and its first body bytes in two writes cost a 40 ms stall with Nagle and a TLS record each without.
  */
@@ -71,7 +77,8 @@ export class Outbox {
       const only = pieces[0] as Buffer | string;
       if (typeof only === 'string') socket.write(only, 'latin1');
       else socket.write(copy ? Buffer.from(only) : only);
-    } else if (this.#bytes <= JOIN_BYTES || copy) {
+    } else if (this.#bytes <= TEXT_BYTES) socket.write(this.#text(), 'latin1');
+    else if (this.#bytes <= JOIN_BYTES || copy) {
       const joined = Buffer.allocUnsafe(this.#bytes);
       this.#join(joined);
       socket.write(joined);
@@ -84,6 +91,12 @@ export class Outbox {
     if (pieces.length > 64) this.#pieces = [];
     else pieces.length = 0;
     this.#bytes = 0;
+  }
+
+  #text(): string {
+    let text = '';
+    for (const piece of this.#pieces) text += typeof piece === 'string' ? piece : piece.toString('latin1');
+    return text;
   }
 
   #join(into: Buffer): void {
