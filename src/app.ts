@@ -17,6 +17,7 @@ import { tryMaterial } from './net/tls-context.ts';
 import { egressPorts } from './proxy/egress.ts';
 import { materialOf } from './proxy/material.ts';
 import { compileSnapshot } from './proxy/snapshot.ts';
+import { certificates, readiness, type SidecarStatus } from './status.ts';
 import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
 import type { Workers } from './workers.ts';
 
@@ -141,10 +142,10 @@ class Sidecar {
     const looked = this.#store.start();
     this.#admin = await createAdmin({
       state: {
-        ready: () => this.#readiness(),
+        ready: () => readiness(this.#status()),
         metrics: () => this.#metrics(),
         configDump: () => this.#configDump(),
-        certs: () => this.#certs(),
+        certs: () => certificates(this.#status()),
         connections: () => this.#workers.connections(),
         explain: body => this.#explain(body),
         drain: () => void this.#drain('drain asked for', false),
@@ -333,28 +334,15 @@ class Sidecar {
     });
   }
 
-  #readiness() {
-    const identity = this.#identity;
-    const expired = identity !== null && identity.notAfter <= Date.now();
-    let reason = 'LIVE';
-    if (this.#draining) reason = 'draining';
-    else if (identity === null) reason = this.#store.lastFailure?.message ?? 'no identity loaded yet';
-    else if (!this.#ready) reason = 'listeners not bound yet';
-    else if (expired) reason = `certificate expired ${new Date(identity.notAfter).toISOString()}`;
+  #status(): SidecarStatus {
     return {
-      ok: reason === 'LIVE',
-      reason,
-      detail: {
-        id: identity?.id ?? null,
-        notAfter: identity === null ? null : new Date(identity.notAfter).toISOString(),
-        certificates: { generation: identity?.generation ?? 0, lastError: this.#store.lastFailure },
-        config: {
-          ...this.#config,
-          loadedAt: new Date(this.#config.loadedAt).toISOString(),
-          faults: this.#lastFaults,
-        },
-        workers: this.#workers.size,
-      },
+      identity: this.#identity,
+      lastFailure: this.#store.lastFailure,
+      ready: this.#ready,
+      draining: this.#draining,
+      config: this.#config,
+      faults: this.#lastFaults,
+      workers: this.#workers.size,
     };
   }
 
@@ -382,24 +370,6 @@ class Sidecar {
       workload: this.#workload(),
       settings,
       resources: this.#resources,
-    };
-  }
-
-  #certs(): unknown {
-    const identity = this.#identity;
-    const lastError = this.#store.lastFailure;
-    if (identity === null) return { generation: 0, lastError };
-    const { generation, id, chain, roots, trustEpoch } = identity;
-    return {
-      generation,
-      id,
-      notBefore: new Date(identity.notBefore).toISOString(),
-      notAfter: new Date(identity.notAfter).toISOString(),
-      loadedAt: new Date(identity.loadedAt).toISOString(),
-      trustEpoch,
-      chain: chain.map(dated),
-      roots: roots.map(dated),
-      lastError,
     };
   }
 
@@ -447,14 +417,6 @@ interface HostPort {
 
 function text({ host, port }: HostPort): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-function dated(summary: { notBefore: number; notAfter: number }): unknown {
-  return {
-    ...summary,
-    notBefore: new Date(summary.notBefore).toISOString(),
-    notAfter: new Date(summary.notAfter).toISOString(),
-  };
 }
 
 function describe(fault: Fault): string {

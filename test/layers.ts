@@ -21,8 +21,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Files beside app.ts that are parts of it. */
 const LAYER_OF_FILE: Readonly<Record<string, string>> = {
   child: 'app',
+  status: 'app',
   workers: 'app',
-  'explain-live': 'app',
 };
 
 interface Ban {
