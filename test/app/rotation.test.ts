@@ -60,6 +60,7 @@ class Rotating {
     this.#serials.push(first);
     this.#loops = [this.#load(() => this.#keptInbound()), this.#load(() => this.#newInbound())];
     this.#loops.push(this.#load(() => this.#keptOutbound()));
+    t.teardown(() => this.end());
   }
 
   /** Writes one identity and waits until every worker has it. */
@@ -82,7 +83,7 @@ class Rotating {
   }
 
   async #load(turn: () => Promise<void>): Promise<void> {
-    while (!this.#over) {
+    while (!this.#over && this.failures.length < 20) {
       await turn().catch(error => this.failures.push(String(error)));
       await pace(5); // how dense the load is; nothing waits for it
     }

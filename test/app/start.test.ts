@@ -200,7 +200,7 @@ t.test('SIGTERM ends it at any moment of its start, and never leaves its app beh
 
 /** Waits until the health port answers, which it does before the sidecar is ready. */
 async function answers(sidecar: Sidecar, port: number): Promise<void> {
-  while (sidecar.child.exitCode === null) {
+  while (sidecar.child.exitCode === null && sidecar.child.signalCode === null) {
     const answer = await fetch(`http://127.0.0.1:${port}/healthz/live`).catch(() => null);
     await answer?.text();
     if (answer !== null) return;
