@@ -122,6 +122,18 @@ trustDomainAliases: [${alias}]
   t.equal(await sidecar.metric('outrider_tls_handshakes_total', { reason: 'foreign_trust_domain' }), 1);
 });
 
+t.test('the least TLS version follows the mesh config', async t => {
+  const { sidecar, wire } = await start(t, 'kind: MeshConfig\n');
+  const old = { maxVersion: 'TLSv1.2' } as const;
+  const before = await wireTls(t, sidecar.ports.inbound, client, old);
+  t.equal((await before.ask(get('/'))).status, 200);
+  await sidecar.configure('kind: MeshConfig\nmeshMTLS: {minProtocolVersion: TLSV1_3}\n');
+  await t.rejects(wireTls(t, sidecar.ports.inbound, client, old), { message: /version|alert|disconnected/ });
+  t.equal(await sidecar.metric('outrider_tls_handshakes_total', { reason: 'tls_version' }), 1);
+  t.equal((await wire.ask(get('/'))).status, 200, 'what stands goes on');
+  t.equal((await (await wireTls(t, sidecar.ports.inbound, client)).ask(get('/'))).status, 200);
+});
+
 t.test('the access log follows the mesh config', async t => {
   const { sidecar, status } = await start(t, 'kind: MeshConfig\naccessLogFile: ""\n');
   await status('/silent');
