@@ -133,17 +133,28 @@ class Source {
   }
 }
 
+/** An app that is Outrider's own inbound port would be asked by itself, without end. */
+function refuseLoop(app: RunSettings['app'], inbound: RunSettings['inbound']): void {
+  if (app === null || app.port !== inbound.port) return;
+  const own = ['localhost', '127.0.0.1', '::1', inbound.host];
+  if (own.includes(app.host))
+    throw new WrongLine(`--app ${app.port} is Outrider's own inbound port; give the app's`);
+}
+
 function build(source: Source): RunSettings {
   refuseWorkloadApi(source);
   const at = (name: Listener): RunSettings['inbound'] =>
     source.read(name, (flag, text) => readHostPort(flag, text, DEFAULT_LISTENERS[name].host)) ??
     DEFAULT_LISTENERS[name];
+  const app = source.read('app', (name, text) => readHostPort(name, text, '127.0.0.1', false));
+  const inbound = at('inbound');
+  refuseLoop(app, inbound);
   return {
     configPaths: source.readAll('config', (name, text) => readNonEmpty(name, text, 'a file or a folder')),
     certsDir: source.read('certs', (name, text) => readNonEmpty(name, text, 'a folder')) ?? findCertsDir(),
     workloadApi: null,
-    app: source.read('app', (name, text) => readHostPort(name, text, '127.0.0.1', false)),
-    inbound: at('inbound'),
+    app,
+    inbound,
     outbound: at('outbound'),
     admin: at('admin'),
     health: at('health'),

@@ -221,6 +221,18 @@ t.test('explain takes a file of requests, or flags that describe one', async t =
   });
 });
 
+t.test('the app is never the own inbound port', async t => {
+  for (const word of [
+    '--app 15006',
+    '--app localhost:15006',
+    '--app 9000 --inbound 9000',
+    '--app [::1]:15006',
+  ]) {
+    t.match(run(`--certs=/c ${word}`), { ok: false, exitCode: 2, message: /own inbound port/ }, word);
+  }
+  t.match(run('--certs=/c --app 10.0.0.9:15006'), { ok: true }, 'on another host it is another port');
+});
+
 t.test('certs has three actions, each with its own flags', async t => {
   t.same(parseCerts(['init']), {
     ok: true,
