@@ -43,22 +43,31 @@ const KNOWN_METHOD = new RegExp(`^(?:${METHODS.join('|')}) `);
 const NAMES_HTTP = /http\/\d/i;
 
 /**
- * Watches bytes that `isHttp1` took for another protocol until their first line is over: a request line that came in
- * pieces too odd to wait for ("zz", "z / HTTP/1.1") is noticed before it is whole.
+ * Watches bytes that `isHttp1` took for another protocol until their first line is over, however long it is: a request
+ * line that came in pieces too odd to wait for ("zz", "z / HTTP/1.1") is noticed before it is whole.
  */
 export class RequestLineScreen {
-  #line = '';
+  /** The end of what came: the name may be cut in two. */
+  #tail = '';
+  #begun = false;
   /** The first line is over and was none of HTTP's. */
   done = false;
 
   /** @returns false when the bytes so far are an HTTP request line: pass nothing more */
   passes(chunk: Buffer): boolean {
     if (this.done) return true;
-    this.#line = (this.#line + chunk.toString('latin1', 0, MAX_LINE_BYTES)).replace(/^[\r\n\t ]+/, '');
-    const lineEnd = this.#line.indexOf('\n');
-    if (NAMES_HTTP.test(lineEnd < 0 ? this.#line : this.#line.slice(0, lineEnd))) return false;
-    this.done = lineEnd >= 0 || this.#line.length >= MAX_LINE_BYTES;
-    if (this.done) this.#line = '';
+    let text = this.#tail + chunk.toString('latin1');
+    if (!this.#begun) text = text.replace(/^[\r\n\t ]+/, '');
+    this.#begun ||= text !== '';
+    const end = text.search(LINE_IS_OVER);
+    if (NAMES_HTTP.test(end < 0 ? text : text.slice(0, end))) return false;
+    this.done = end >= 0;
+    this.#tail = text.slice(-TAIL_CHARACTERS);
     return true;
   }
 }
+
+/** A line feed, or a control character that no request line has. */
+const LINE_IS_OVER = /[\0-\x08\n-\x0c\x0e-\x1f]/;
+/** One less than `HTTP/1`. */
+const TAIL_CHARACTERS = 5;
