@@ -6,7 +6,7 @@
 import type { Clock, Deadline, Duct, UpstreamConnection } from './exchange.ts';
 import { BodyReader, type Delivery } from './h1-body.ts';
 import { headEnd, ParseFault, parseResponse, type ResponseHead } from './h1-parser.ts';
-import type { Outbox } from './outbox.ts';
+import { FULL_RECORD_BYTES, type Outbox } from './outbox.ts';
 
 /** Above this many queued bytes the writer's source pauses; 'drain' resumes it. */
 export const HIGH_WATER_BYTES = 256 * 1024;
@@ -21,7 +21,7 @@ export interface ResponseSink {
   /** Where body bytes go. */
   readonly responseOut: Outbox;
   /** Writes what is gathered. `borrowed` as in Inlet. */
-  flushResponse(borrowed: boolean): void;
+  flushResponse(borrowed: boolean, more: boolean): void;
   onResponseEnd(bytes: number): void;
   /** 101 or 2xx to CONNECT: the rest of the bytes are the tunnel's. */
   onSwitch(head: ResponseHead, rest: Buffer | null): void;
@@ -46,6 +46,8 @@ export class H1Client implements UpstreamConnection, Deadline {
   /** Longest the server keeps it idle, from Keep-Alive: timeout, in ms. */
   idleLimitMs = Number.POSITIVE_INFINITY;
   #owner: ClientOwner;
+  /** TLS: bytes come a record at a time, several for one read. */
+  #inRecords: boolean;
   #clock: Clock;
   #sink: ResponseSink | null = null;
   #reader = new BodyReader();
@@ -65,6 +67,7 @@ export class H1Client implements UpstreamConnection, Deadline {
   constructor(duct: Duct, owner: ClientOwner, clock: Clock) {
     this.duct = duct;
     this.#owner = owner;
+    this.#inRecords = 'encrypted' in duct.socket;
     this.#clock = clock;
     const { socket, inlet } = duct;
     socket
@@ -83,7 +86,7 @@ export class H1Client implements UpstreamConnection, Deadline {
   }
 
   /** Begins a request; `out` holds its head and what is there of its body. */
-  begin(sink: ResponseSink, out: Outbox): void {
+  begin(sink: ResponseSink, out: Outbox, more: boolean): void {
     this.#sink = sink;
     this.#inBody = false;
     this.#reusable = true;
@@ -91,12 +94,12 @@ export class H1Client implements UpstreamConnection, Deadline {
     this.#interim = 0;
     this.requests++;
     this.deadline = Number.POSITIVE_INFINITY;
-    out.flush(this.duct.socket, false);
+    out.flush(this.duct.socket, false, more);
   }
 
   /** Sends more of the request's body. @returns false when the source should pause */
-  write(out: Outbox): boolean {
-    out.flush(this.duct.socket, false);
+  write(out: Outbox, more: boolean): boolean {
+    out.flush(this.duct.socket, false, more);
     return this.duct.socket.writableLength <= HIGH_WATER_BYTES;
   }
 
@@ -166,7 +169,7 @@ export class H1Client implements UpstreamConnection, Deadline {
       if (end < 0) {
         if (at < bytes.length)
           this.#pending = borrowed ? Buffer.from(bytes.subarray(at)) : bytes.subarray(at);
-        sink.flushResponse(borrowed);
+        sink.flushResponse(borrowed, false);
         return;
       }
       const head = parseResponse(bytes.toString('latin1', at, end), sink.method);
@@ -199,7 +202,7 @@ export class H1Client implements UpstreamConnection, Deadline {
       if (this.#reader.fault !== null) return this.#fail('protocol', this.#reader.fault.what);
     }
     if (!this.#reader.done) {
-      sink.flushResponse(borrowed);
+      sink.flushResponse(borrowed, this.#inRecords && bytes.length >= FULL_RECORD_BYTES);
       return;
     }
     if (at < bytes.length) this.#reusable = false;
@@ -207,7 +210,7 @@ export class H1Client implements UpstreamConnection, Deadline {
   }
 
   #finish(sink: ResponseSink, borrowed: boolean): void {
-    sink.flushResponse(borrowed);
+    sink.flushResponse(borrowed, false);
     this.#sink = null;
     const { socket } = this.duct;
     // A response before the request's end leaves the rest of that request on this connection: it cannot be shared.

@@ -77,7 +77,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
       this.#retain(piece);
       typeof piece === 'string' ? this.requestOut.text(piece) : this.requestOut.data(piece);
     }
-    client.begin(this, this.requestOut);
+    client.begin(this, this.requestOut, this.#server.moreFollows);
     if (reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
     else this.#server.resume();
   }
@@ -90,7 +90,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
       return;
     }
     for (const piece of this.requestOut.pieces) this.#retain(piece);
-    if (!client.write(this.requestOut)) this.#server.pause();
+    if (!client.write(this.requestOut, this.#server.moreFollows)) this.#server.pause();
     if (this.#server.reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
   }
 
@@ -200,11 +200,11 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     return this.head.minor === 1 ? !this.head.close : this.head.keepAlive && !this.head.close;
   }
 
-  flushResponse(borrowed: boolean): void {
+  flushResponse(borrowed: boolean, more: boolean): void {
     const { out, duct } = this.#server;
     this.#sent = this.#responded;
     this.#server.touch();
-    out.flush(duct.socket, borrowed);
+    out.flush(duct.socket, borrowed, more);
     if (duct.socket.writableLength > HIGH_WATER_BYTES) this.#client?.duct.socket.pause();
   }
 

@@ -9,7 +9,7 @@ import { BodyReader } from './h1-body.ts';
 import { HIGH_WATER_BYTES } from './h1-client.ts';
 import { H1Exchange } from './h1-exchange.ts';
 import { headEnd, ParseFault, parseRequest, type RequestHead } from './h1-parser.ts';
-import { Outbox } from './outbox.ts';
+import { FULL_RECORD_BYTES, Outbox } from './outbox.ts';
 import { localResponse } from './reply.ts';
 
 /** Bytes read ahead of what can be sent on; then the client is paused. */
@@ -31,6 +31,10 @@ export class H1Server<C> implements Deadline {
   deadline: number;
   /** The next response says Connection: close. */
   draining = false;
+  /** More of the request's body is likely to come in this turn of the event loop. */
+  moreFollows = false;
+  /** TLS: bytes come a record at a time, several for one read. */
+  #inRecords: boolean;
   #exchange: H1Exchange<C> | null = null;
   #pending: Buffer | null = null;
   #scanned = 0;
@@ -54,6 +58,7 @@ export class H1Server<C> implements Deadline {
   /** Takes over `duct`; `first` are bytes of it that were read before. */
   constructor(duct: Duct, handler: RequestHandler<C>, options: { limits: HttpLimits; clock: Clock }) {
     this.duct = duct;
+    this.#inRecords = 'encrypted' in duct.socket;
     this.handler = handler;
     this.limits = options.limits;
     this.clock = options.clock;
@@ -137,6 +142,7 @@ export class H1Server<C> implements Deadline {
         exchange.onRequestFault(this.reader.fault);
         break;
       }
+      this.moreFollows = this.#inRecords && bytes.length >= FULL_RECORD_BYTES && !this.reader.done;
       exchange.onRequestBytes();
     }
     this.#reading = false;
@@ -203,6 +209,7 @@ export class H1Server<C> implements Deadline {
         return -1;
       }
     }
+    this.moreFollows = this.#inRecords && bytes.length >= FULL_RECORD_BYTES && !this.reader.done;
     this.handler.onRequest(exchange);
     return at;
   }

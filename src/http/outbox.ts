@@ -1,8 +1,11 @@
 // Hot path: no promise, closure or string per chunk.
 import type { Socket } from 'node:net';
 
-/** Up to here pieces are copied into one buffer: one write, one TLS record, one packet. Above, they go out as they are. */
-const JOIN_BYTES = 32 * 1024;
+/** A full TLS record (RFC 8446 5.1): after one, more of the same read is likely to follow at once. */
+export const FULL_RECORD_BYTES = 16 * 1024;
+
+/** One read brings no more than this; a socket that holds more writes. */
+const HELD_BYTES = 64 * 1024;
 
 /**
  * Up to here they are joined as text: a small buffer is a slice of a shared slab, and one that outlives a minor
@@ -17,6 +20,14 @@ const TEXT_BYTES = 4 * 1024;
 export class Outbox {
   #pieces: (Buffer | string)[] = [];
   #bytes = 0;
+  #held: Socket | null = null;
+  #heldBytes = 0;
+  #release = (): void => {
+    const socket = this.#held;
+    this.#held = null;
+    this.#heldBytes = 0;
+    socket?.uncork();
+  };
 
   get empty(): boolean {
     return this.#pieces.length === 0;
@@ -64,49 +75,49 @@ export class Outbox {
    * Writes everything in one go.
    * @param borrowed pieces point into a read buffer that is used again: they are copied, unless the socket is TLS with
    * nothing queued, which encrypts before `write` returns
+   * @param more the rest of the same read follows in this turn of the event loop: the socket waits for it
    */
-  flush(socket: Socket, borrowed: boolean): void {
+  flush(socket: Socket, borrowed: boolean, more = false): void {
     const pieces = this.#pieces;
-    if (pieces.length === 0) return;
-    if (!socket.writable) {
-      this.clear();
-      return;
+    if (pieces.length > 0 && !socket.writable) this.clear();
+    else if (pieces.length > 0) {
+      if (more && this.#held === null) this.#hold(socket);
+      const used = 'encrypted' in socket && socket.writableLength === 0 && this.#held === null;
+      this.#heldBytes += this.#bytes;
+      this.#write(socket, borrowed && !used);
+      if (pieces.length > 64) this.#pieces = [];
+      else pieces.length = 0;
+      this.#bytes = 0;
     }
-    const copy = borrowed && !('encrypted' in socket && socket.writableLength === 0);
+    if (!more || this.#heldBytes >= HELD_BYTES) this.#release();
+  }
+
+  #write(socket: Socket, copy: boolean): void {
+    const pieces = this.#pieces;
     if (pieces.length === 1) {
       const only = pieces[0] as Buffer | string;
       if (typeof only === 'string') socket.write(only, 'latin1');
       else socket.write(copy ? Buffer.from(only) : only);
     } else if (this.#bytes <= TEXT_BYTES) socket.write(this.#text(), 'latin1');
-    else if (this.#bytes <= JOIN_BYTES || copy) {
-      const joined = Buffer.allocUnsafe(this.#bytes);
-      this.#join(joined);
-      socket.write(joined);
-    } else {
+    else {
       socket.cork();
-      for (const piece of pieces)
-        typeof piece === 'string' ? socket.write(piece, 'latin1') : socket.write(piece);
+      for (const piece of pieces) {
+        if (typeof piece === 'string') socket.write(piece, 'latin1');
+        else socket.write(copy ? Buffer.from(piece) : piece);
+      }
       socket.uncork();
     }
-    if (pieces.length > 64) this.#pieces = [];
-    else pieces.length = 0;
-    this.#bytes = 0;
+  }
+
+  #hold(socket: Socket): void {
+    this.#held = socket;
+    socket.cork();
+    setImmediate(this.#release);
   }
 
   #text(): string {
     let text = '';
     for (const piece of this.#pieces) text += typeof piece === 'string' ? piece : piece.toString('latin1');
     return text;
-  }
-
-  #join(into: Buffer): void {
-    let at = 0;
-    for (const piece of this.#pieces) {
-      if (typeof piece === 'string') at += into.write(piece, at, 'latin1');
-      else {
-        into.set(piece, at);
-        at += piece.length;
-      }
-    }
   }
 }
