@@ -30,7 +30,17 @@ export function readAuthorizationPolicy(document: ResourceDocument): Authorizati
   const rules = readRules(spec, action, unsupported);
   spec.close();
   if (report.failed || !whole || action === 'AUDIT' || action === 'CUSTOM') return null;
-  return { kind: 'AuthorizationPolicy', metadata, origin, selector, bound, action, rules };
+  return {
+    kind: 'AuthorizationPolicy',
+    metadata,
+    origin,
+    selector,
+    bound,
+    action,
+    provider: null,
+    dryRun: false,
+    rules,
+  };
 }
 
 const BOUND_WARNING =

@@ -51,6 +51,7 @@ class Loader {
   readonly #lists: Mutable = {
     peerAuthentications: [],
     authorizationPolicies: [],
+    requestAuthentications: [],
     destinationRules: [],
     serviceEntries: [],
     sidecars: [],

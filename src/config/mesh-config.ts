@@ -34,6 +34,7 @@ export const DEFAULT_MESH: MeshConfig = Object.freeze({
   drainMs: null,
   forwardClientCert: 'SANITIZE_SET',
   tracing: null,
+  extensionProviders: Object.freeze([]),
 });
 
 /** Reads Istio's mesh config; null when the report has an error. Fields that Istio does not know are warnings. */

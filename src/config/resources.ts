@@ -50,10 +50,19 @@ export interface PeerAuthentication extends Resource<'PeerAuthentication'> {
 export interface Source {
   readonly principals?: readonly string[];
   readonly notPrincipals?: readonly string[];
+  readonly requestPrincipals?: readonly string[];
+  readonly notRequestPrincipals?: readonly string[];
   readonly namespaces?: readonly string[];
   readonly notNamespaces?: readonly string[];
+  /** `namespace/name`, or `name` in the policy's own namespace. */
+  readonly serviceAccounts?: readonly string[];
+  readonly notServiceAccounts?: readonly string[];
+  readonly trustDomains?: readonly string[];
+  readonly notTrustDomains?: readonly string[];
   readonly ipBlocks?: readonly string[];
   readonly notIpBlocks?: readonly string[];
+  readonly remoteIpBlocks?: readonly string[];
+  readonly notRemoteIpBlocks?: readonly string[];
 }
 
 /** AuthorizationPolicy rules[].to[].operation. */
@@ -82,12 +91,43 @@ export interface Rule {
   readonly when: readonly Condition[];
 }
 
+export type PolicyAction = 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM';
+
 /** security.istio.io AuthorizationPolicy. `bound` = it has targetRefs, which a sidecar passes over. */
 export interface AuthorizationPolicy extends Resource<'AuthorizationPolicy'> {
   readonly selector: Selector;
   readonly bound: boolean;
-  readonly action: 'ALLOW' | 'DENY';
+  readonly action: PolicyAction;
+  /** spec.provider.name of a CUSTOM policy; null with every other action. */
+  readonly provider: string | null;
+  /** The annotation istio.io/dry-run: evaluated, counted and logged, never enforced. */
+  readonly dryRun: boolean;
   readonly rules: readonly Rule[];
+}
+
+/** One of RequestAuthentication's jwtRules, defaults applied; an absent list is empty. */
+export interface JwtRule {
+  readonly issuer: string;
+  readonly audiences: readonly string[];
+  /** JWKS as JSON text. With neither `jwks` nor `jwksUri` the issuer is asked for its OpenID configuration. */
+  readonly jwks: string | null;
+  readonly jwksUri: string | null;
+  /** Fetching the key set may take this long. Istio's default: 5 s. */
+  readonly timeoutMs: number;
+  readonly fromHeaders: readonly { readonly name: string; readonly prefix: string }[];
+  readonly fromParams: readonly string[];
+  readonly fromCookies: readonly string[];
+  readonly forwardOriginalToken: boolean;
+  readonly outputPayloadToHeader: string | null;
+  readonly outputClaimToHeaders: readonly { readonly header: string; readonly claim: string }[];
+  readonly spaceDelimitedClaims: readonly string[];
+}
+
+/** security.istio.io RequestAuthentication. `bound` = it has targetRefs, which a sidecar passes over. */
+export interface RequestAuthentication extends Resource<'RequestAuthentication'> {
+  readonly selector: Selector;
+  readonly bound: boolean;
+  readonly jwtRules: readonly JwtRule[];
 }
 
 export interface ServicePort {
@@ -181,6 +221,46 @@ export interface Sidecar extends Resource<'Sidecar'> {
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY' | null;
 }
 
+/** What envoyExtAuthzHttp and envoyExtAuthzGrpc of MeshConfig.extensionProviders have in common. */
+interface ExtAuthzProvider {
+  /** What an AuthorizationPolicy's provider.name says. */
+  readonly name: string;
+  /** A host name; of `namespace/host` the host. */
+  readonly service: string;
+  readonly port: number;
+  /** Istio's default: 600 s. */
+  readonly timeoutMs: number;
+  /** When the provider cannot be asked: true = allow. */
+  readonly failOpen: boolean;
+  /** HTTP status when the provider cannot be asked and failOpen is false. */
+  readonly statusOnError: number;
+  readonly clearRouteCache: boolean;
+  /** null = the check goes without the request's body. */
+  readonly includeRequestBodyInCheck: {
+    readonly maxRequestBytes: number;
+    readonly allowPartialMessage: boolean;
+    readonly packAsBytes: boolean;
+  } | null;
+}
+
+/** External authorization over HTTP. Header lists hold Istio's patterns: exact, `prefix*`, `*suffix`, `*`. */
+export interface ExtAuthzHttp extends ExtAuthzProvider {
+  readonly kind: 'http';
+  readonly pathPrefix: string;
+  readonly includeRequestHeadersInCheck: readonly string[];
+  readonly includeAdditionalHeadersInCheck: Readonly<Record<string, string>>;
+  readonly headersToUpstreamOnAllow: readonly string[];
+  readonly headersToDownstreamOnDeny: readonly string[];
+  readonly headersToDownstreamOnAllow: readonly string[];
+}
+
+/** External authorization by envoy.service.auth.v3.Authorization/Check. */
+export interface ExtAuthzGrpc extends ExtAuthzProvider {
+  readonly kind: 'grpc';
+}
+
+export type ExtensionProvider = ExtAuthzHttp | ExtAuthzGrpc;
+
 /** Istio's mesh config; defaults applied (Istio's own). */
 export interface MeshConfig {
   readonly origin: Origin | null;
@@ -199,6 +279,8 @@ export interface MeshConfig {
   readonly drainMs: number | null;
   readonly forwardClientCert: 'SANITIZE_SET' | 'APPEND_FORWARD';
   readonly tracing: Tracing | null;
+  /** The external authorizers; providers of other kinds are left out. */
+  readonly extensionProviders: readonly ExtensionProvider[];
 }
 
 /** Where spans go (OTLP over HTTP) and how many requests are sampled. */
@@ -214,6 +296,7 @@ export interface Resources {
   readonly mesh: MeshConfig;
   readonly peerAuthentications: readonly PeerAuthentication[];
   readonly authorizationPolicies: readonly AuthorizationPolicy[];
+  readonly requestAuthentications: readonly RequestAuthentication[];
   readonly destinationRules: readonly DestinationRule[];
   readonly serviceEntries: readonly ServiceEntry[];
   readonly sidecars: readonly Sidecar[];

@@ -123,6 +123,8 @@ export class RequestHead extends MessageHead {
   grpc = false;
   /** The x-forwarded-client-cert element that the app will get; '' = none. Set by the proxy before policy asks. */
   clientCert = '';
+  /** What the verified token of the request says; null = none. Set by the proxy before policy asks. */
+  jwt: { readonly payload: Readonly<Record<string, unknown>> } | null = null;
 
   /** As policy sees the fields: x-forwarded-client-cert is Outrider's word, whatever the client sent. */
   override headerValues(name: string): string[] {

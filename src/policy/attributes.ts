@@ -26,6 +26,17 @@ export interface RequestAttributes {
   readonly rawPath: string;
   /** Values of every line of that header, in order; [] when absent. Names are asked for in lower case. */
   headerValues(lowerCaseName: string): readonly string[];
+  /** What a verified token says; null when none was verified (RequestAuthentication). */
+  readonly jwt: VerifiedJwt | null;
+}
+
+/** A token that RequestAuthentication accepted. */
+export interface VerifiedJwt {
+  /**
+   * The payload as parsed JSON, ordinary strings; space-delimited claims (`scope`, `permission`, and those that the rule
+   * lists) are lists already, as Envoy normalises them.
+   */
+  readonly payload: Readonly<Record<string, unknown>>;
 }
 
 /**

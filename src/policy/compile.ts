@@ -82,6 +82,7 @@ function compileRules(policies: readonly AuthorizationPolicy[], traffic: Traffic
   const deny: CompiledRule[] = [];
   const allow: CompiledRule[] = [];
   for (const policy of policies) {
+    if (policy.action !== 'ALLOW' && policy.action !== 'DENY') continue;
     const list = policy.action === 'DENY' ? deny : allow;
     if (policy.rules.length === 0) list.push(emptyPolicy(policy));
     for (const [index, rule] of policy.rules.entries()) {
@@ -111,7 +112,8 @@ function ruleId(namespace: string, name: string, index: number): string {
   return `ns[${namespace}]-policy[${name}]-rule[${index}]`;
 }
 
-function emptyPolicy({ action, metadata }: AuthorizationPolicy): CompiledRule {
+function emptyPolicy({ action: given, metadata }: AuthorizationPolicy): CompiledRule {
+  const action = given === 'DENY' ? 'DENY' : 'ALLOW';
   const { namespace, name } = metadata;
   const policyName = `${namespace}/${name}`;
   const decision = action === 'DENY' ? ALLOWED : nothingMatched([policyName]);
@@ -134,7 +136,8 @@ class RuleCompiler {
   }
 
   compile(rule: Rule): CompiledRule {
-    const { action, metadata } = this.#policy;
+    const { metadata } = this.#policy;
+    const action = this.#policy.action === 'DENY' ? 'DENY' : 'ALLOW';
     const groups: Group[] = [];
     if (rule.from !== null && rule.from.length > 0) groups.push(this.#group(rule.from.map(sourceFields)));
     if (rule.to !== null && rule.to.length > 0) groups.push(this.#group(rule.to.map(operationFields)));

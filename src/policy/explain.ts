@@ -157,6 +157,7 @@ function explainHttp(
     host: wireText(target.host ?? host),
     path: pathOf(normal),
     rawPath: normal,
+    jwt: null,
     headerValues: name => headerLines(headers.get(name) ?? [], name === 'cookie' && !http1),
   };
   const trace: string[] = [];

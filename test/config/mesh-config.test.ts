@@ -172,6 +172,7 @@ t.test('every field comes out as data', async t => {
     drainMs: 7_000,
     forwardClientCert: 'APPEND_FORWARD',
     tracing: { url: 'http://otel.example.com:4318/v1/traces', samplingPercent: 50 },
+    extensionProviders: [],
   });
 });
 

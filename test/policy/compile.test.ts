@@ -12,6 +12,8 @@ function policy(action: 'ALLOW' | 'DENY', ...rules: Partial<Rule>[]): Authorizat
     selector: null,
     bound: false,
     action,
+    provider: null,
+    dryRun: false,
     rules: rules.map(rule => ({ from: null, to: null, when: [], ...rule })),
   };
 }
@@ -38,6 +40,7 @@ const GET: RequestAttributes = {
   path: '/',
   rawPath: '/',
   headerValues: () => [],
+  jwt: null,
 };
 
 /** A request that nobody may look at. */

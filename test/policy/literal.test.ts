@@ -92,6 +92,8 @@ const policies: fc.Arbitrary<AuthorizationPolicy[]> = fc
       selector: null,
       bound: false,
       action,
+      provider: null,
+      dryRun: false,
       rules,
     })),
   );
@@ -136,7 +138,7 @@ function attributesOf({
   query,
   headers,
 }: NonNullable<Given['request']>): RequestAttributes {
-  return { method, host, path, rawPath: path + query, headerValues: name => headers[name] ?? [] };
+  return { method, host, path, rawPath: path + query, headerValues: name => headers[name] ?? [], jwt: null };
 }
 
 /** The decision in the words of the literal reading. */
