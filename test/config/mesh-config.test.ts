@@ -152,6 +152,7 @@ t.test('what no file says is as in Istio', async t => {
     drainMs: null,
     forwardClientCert: 'SANITIZE_SET',
     tracing: null,
+    extensionProviders: [],
   });
 });
 
