@@ -1,5 +1,11 @@
 /** Which policies concern a workload (Istio's authorization and peer-authentication selection). */
-import type { AuthorizationPolicy, Selector, Workload } from '../config/resources.ts';
+import type {
+  AuthorizationPolicy,
+  JwtRule,
+  RequestAuthentication,
+  Selector,
+  Workload,
+} from '../config/resources.ts';
 
 /** Where a workload lives and what its labels are. */
 export type Selected = Pick<Workload, 'namespace' | 'labels'>;
@@ -28,4 +34,30 @@ export function selectAuthorization(
       (metadata.namespace === rootNamespace || metadata.namespace === workload.namespace) &&
       selects(selector, workload.labels),
   );
+}
+
+/**
+ * The JWT rules that hold for a workload, selected as AuthorizationPolicies are and pooled in Istio's order: the
+ * workload's namespace before the root namespace, in each the oldest policy first, then by name.
+ */
+export function selectAuthentication(
+  policies: readonly RequestAuthentication[],
+  workload: Selected,
+  rootNamespace: string,
+): JwtRule[] {
+  const selected = policies.filter(
+    ({ bound, metadata, selector }) =>
+      !bound &&
+      (metadata.namespace === rootNamespace || metadata.namespace === workload.namespace) &&
+      selects(selector, workload.labels),
+  );
+  const isForeign = ({ metadata }: RequestAuthentication) =>
+    Number(metadata.namespace !== workload.namespace);
+  selected.sort(
+    (a, b) =>
+      isForeign(a) - isForeign(b) ||
+      a.metadata.createdAt - b.metadata.createdAt ||
+      (a.metadata.name < b.metadata.name ? -1 : 1),
+  );
+  return selected.flatMap(({ jwtRules }) => jwtRules);
 }
