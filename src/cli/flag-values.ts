@@ -28,6 +28,13 @@ export function readChoice<T extends string>(name: string, text: string, allowed
   throw new WrongLine(`${name} must be one of ${allowed.join(', ')}, not ${shown(text)}`);
 }
 
+/** What an environment variable says of a switch. */
+export function readSwitch(name: string, text: string): boolean {
+  if (/^(?:1|true|yes|on)$/i.test(text)) return true;
+  if (/^(?:0|false|no|off)$/i.test(text)) return false;
+  throw new WrongLine(`${name} must be true or false, not ${shown(text)}`);
+}
+
 /** `k=v,k2=v2`; empty text is no labels. */
 export function readLabels(name: string, text: string): Readonly<Record<string, string>> {
   const labels: Record<string, string> = {};

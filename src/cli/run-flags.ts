@@ -8,6 +8,7 @@ import {
   readName,
   readNonEmpty,
   readProtocol,
+  readSwitch,
   readWhole,
 } from './flag-values.ts';
 import { type Line, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
@@ -80,6 +81,16 @@ export const RUN_USAGE: Usage = {
       value: 'off|text|json',
       help: "default the mesh config's, else json on standard output",
     },
+    {
+      name: 'explain-denials',
+      value: null,
+      help: 'the access log says of each denied request which rules were considered (JSON: policy_trace)',
+    },
+    {
+      name: 'dev',
+      value: null,
+      help: 'a development run: --explain-denials, and 401 and 403 answers carry x-outrider-decision.\nNot for production: callers learn the names of policies',
+    },
     { name: 'drain-seconds', value: 'N', help: 'how long SIGTERM waits for requests in flight; default 5' },
     {
       name: 'admin-host',
@@ -124,6 +135,13 @@ class Source {
     return text === null ? null : read(variableName(flag), text);
   }
 
+  /** Whether a switch is on; its variable says true or false. */
+  isSet(flag: string): boolean {
+    if (this.line.values.has(flag)) return true;
+    const text = flagVariable(this.environment, flag);
+    return text !== null && readSwitch(variableName(flag), text);
+  }
+
   /** Every value of a repeatable flag; commas stand between those of the environment. */
   readAll<T>(flag: string, read: (name: string, text: string) => T): readonly T[] {
     const given = this.line.values.get(flag);
@@ -148,6 +166,7 @@ function build(source: Source): RunSettings {
     DEFAULT_LISTENERS[name];
   const app = source.read('app', (name, text) => readHostPort(name, text, '127.0.0.1', false));
   const inbound = at('inbound');
+  const dev = source.isSet('dev');
   refuseLoop(app, inbound);
   return {
     configPaths: source.readAll('config', (name, text) => readNonEmpty(name, text, 'a file or a folder')),
@@ -165,6 +184,8 @@ function build(source: Source): RunSettings {
     labels: source.read('labels', readLabels) ?? readPodLabels(),
     protocols: source.readAll('protocol', readProtocol),
     accessLog: source.read('access-log', (name, text) => readChoice(name, text, ['off', 'text', 'json'])),
+    dev,
+    explainDenials: dev || source.isSet('explain-denials'),
     drainSeconds: source.read('drain-seconds', (name, text) => readWhole(name, text, 0, MAX_DRAIN_SECONDS)),
     adminHosts: source.readAll('admin-host', (name, text) => readNonEmpty(name, text, 'a host name')),
     logLevel:

@@ -30,6 +30,10 @@ export interface RunSettings extends Limits {
   readonly labels: Readonly<Record<string, string>>;
   readonly protocols: readonly { readonly port: number; readonly protocol: PortProtocol }[];
   readonly accessLog: 'off' | 'text' | 'json' | null;
+  /** A development run: what is refused with 401 or 403 says why in a header of the answer. */
+  readonly dev: boolean;
+  /** The access log says of each denied request which rules were considered. */
+  readonly explainDenials: boolean;
   readonly drainSeconds: number | null;
   /** Host names that admin answers besides loopback ones. */
   readonly adminHosts: readonly string[];

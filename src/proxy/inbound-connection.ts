@@ -352,5 +352,6 @@ export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): Co
     sni: facts?.sni ?? null,
     localAddress: `${socket.localAddress}:${socket.localPort}`,
     remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
+    destinationPort: arrival.port === 0 ? null : arrival.port,
   };
 }

@@ -291,6 +291,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       sni: null,
       localAddress: `${socket.localAddress}:${socket.localPort}`,
       remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
+      destinationPort: null,
     };
     // Before the first connection the peer is not known: ask again next time.
     if (!tls || facts.destinationPrincipal !== null) this.#facts.set(cluster, facts);

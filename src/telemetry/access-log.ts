@@ -1,4 +1,4 @@
-import type { AccessRecord } from './record.ts';
+import type { AccessRecord, PolicyFindings } from './record.ts';
 
 /** One finished record as the access log, its JSON form and the tap give it: Istio's default keys, then Outrider's own. */
 export interface AccessLogFields {
@@ -34,18 +34,32 @@ export interface AccessLogFields {
   readonly destination_principal: string | null;
   readonly connection_security_policy: string;
   readonly tls_version: string | null;
-  readonly policy_decision: string | null;
+  /** `audit`: allowed, and an AUDIT policy matched. */
+  readonly policy_decision: 'allow' | 'deny' | 'audit' | null;
   readonly policy: string | null;
   readonly policy_rule: number | null;
   readonly trace_id: string | null;
+  // From here on a key is there only when it says something.
+  /** Inbound: the workload's port and namespace, which policies select by. */
+  readonly destination_port: number | undefined;
+  readonly destination_namespace: string | undefined;
+  /** `issuer/subject` of the verified token. */
+  readonly request_principal: string | undefined;
+  /** AUDIT policies that matched. */
+  readonly audit: readonly string[] | undefined;
+  readonly dry_run: PolicyFindings['dryRun'] | undefined;
+  /** Why it was denied: a line for each rule considered (`--explain-denials`). */
+  readonly policy_trace: readonly string[] | undefined;
 }
 
 const MAX_FIELD = 4_096; // characters of one value that a peer chose; more is cut, and says so
 const CUT = '...[cut]';
+const MAX_TRACE_LINE = 1_024; // characters; a value that a peer sent may stand in it
+const MAX_TRACE = 8_192; // characters of all lines of one policy_trace
 
 /** The access log fields of a record that ended at `now` (performance.now(), ms). */
 export function accessLogFields(record: AccessRecord, now: number): AccessLogFields {
-  const { conn } = record;
+  const { conn, findings } = record;
   const duration = Math.max(0, now - record.startMs);
   const serviceMs =
     record.upstreamStartMs < 0 || record.upstreamResponseMs < 0
@@ -81,11 +95,43 @@ export function accessLogFields(record: AccessRecord, now: number): AccessLogFie
     destination_principal: conn.destinationPrincipal,
     connection_security_policy: conn.security,
     tls_version: conn.tlsVersion,
-    policy_decision: record.decision,
+    policy_decision: verdictOf(record),
     policy: record.policy,
     policy_rule: record.policyRule,
     trace_id: record.traceId ?? traceIdOf(record),
+    destination_port: conn.destinationPort ?? undefined,
+    destination_namespace:
+      conn.direction === 'inbound' ? (conn.destinationNamespace ?? undefined) : undefined,
+    request_principal: bounded(record.requestPrincipal) ?? undefined,
+    audit: filled(findings?.audit),
+    dry_run: filled(findings?.dryRun),
+    policy_trace: record.explanation === null ? undefined : boundedTrace(record.explanation),
   };
+}
+
+function verdictOf({ decision, findings }: AccessRecord): AccessLogFields['policy_decision'] {
+  return decision === 'allow' && findings !== null && findings.audit.length > 0 ? 'audit' : decision;
+}
+
+function filled<T>(list: readonly T[] | undefined): readonly T[] | undefined {
+  return list === undefined || list.length === 0 ? undefined : list;
+}
+
+/** The last lines are kept when all are too many: what decided is among them. */
+function boundedTrace(lines: readonly string[]): readonly string[] {
+  const kept: string[] = [];
+  let left = MAX_TRACE;
+  for (let i = lines.length - 1; i >= 0; i--) {
+    const line = lines[i] as string;
+    const short = line.length <= MAX_TRACE_LINE ? line : line.slice(0, MAX_TRACE_LINE) + CUT;
+    left -= short.length;
+    if (left < 0) {
+      kept.push(`(${i + 1} lines left out)`);
+      break;
+    }
+    kept.push(short);
+  }
+  return kept.reverse();
 }
 
 /** One line, without its end, that no peer can break or forge: see jsonLine and textLine. */

@@ -14,6 +14,14 @@ export const COUNTERS: Readonly<Record<string, Family>> = {
     help: 'Authorization decisions by the policy that decided; an empty policy means none matched.',
     labels: ['policy', 'decision'],
   },
+  outrider_policy_audit_matches_total: {
+    help: 'Requests and connections that an AUDIT policy matched, by policy.',
+    labels: ['policy'],
+  },
+  outrider_policy_dry_run_decisions_total: {
+    help: 'What dry-run policies would have decided, by policy.',
+    labels: ['policy', 'decision'],
+  },
   outrider_bad_requests_total: { help: 'Requests refused as malformed, by reason.', labels: ['reason'] },
   outrider_upstream_connects_total: {
     help: 'Attempts to connect upstream by direction and result.',

@@ -21,6 +21,16 @@ export interface ConnectionFacts {
   /** `address:port` of the downstream connection. */
   readonly localAddress: string;
   readonly remoteAddress: string;
+  /** Inbound: the workload port that policy decides on; null where it is not known, and outbound. */
+  readonly destinationPort: number | null;
+}
+
+/** What policies that decide nothing said of a request or a connection. */
+export interface PolicyFindings {
+  /** AUDIT policies that matched, `namespace/name`. */
+  readonly audit: readonly string[];
+  /** What each dry-run policy would have decided. */
+  readonly dryRun: readonly { readonly policy: string; readonly decision: 'allow' | 'deny' }[];
 }
 
 /** Where the access log reads headers that nothing else needs; asked at finish only, and only when a log is on. */
@@ -82,6 +92,12 @@ export class AccessRecord {
   /** `namespace/name` of the policy that decided; null = none matched. */
   policy: string | null = null;
   policyRule: number | null = null;
+  /** What AUDIT and dry-run policies found; null when none had anything to say. */
+  findings: PolicyFindings | null = null;
+  /** `issuer/subject` of the token that was verified; null when none was. */
+  requestPrincipal: string | null = null;
+  /** Why it was denied, a line for each rule considered (`--explain-denials`); null = not asked for. */
+  explanation: readonly string[] | null = null;
   traceId: string | null = null;
   span: OpenSpan | null = null;
   /** Bytes of a TCP connection that the metrics hold already (`Recorder.progressConnection`). */

@@ -3,7 +3,7 @@ import type { ELDHistogram } from 'node:perf_hooks';
 import { type AccessLogFields, accessLogFields, accessLogLine } from './access-log.ts';
 import type { CounterCounts, Counts } from './counts.ts';
 import { readLoopDelay, watchLoopDelay } from './loop-delay.ts';
-import type { AccessRecord, ConnectionFacts } from './record.ts';
+import type { AccessRecord, ConnectionFacts, PolicyFindings } from './record.ts';
 import {
   CLOSED,
   DURATION,
@@ -62,6 +62,10 @@ export class Recorder {
   #accessLog: 'off' | 'text' | 'json';
   /** By policy ('' = none matched): how often it allowed, then denied. */
   readonly #decisions = new Map<string, Float64Array>();
+  /** The same by dry-run policy. */
+  readonly #dryRuns = new Map<string, Float64Array>();
+  /** By AUDIT policy: how often it matched. */
+  readonly #audits = new Map<string, Float64Array>();
   #poolHits = 0;
 
   constructor(options: RecorderOptions) {
@@ -137,9 +141,7 @@ export class Recorder {
 
   /** A decision that ends in no record; finishRequest and finishConnection count their record's own. */
   policyDecision(policy: string | null, decision: 'allow' | 'deny'): void {
-    const name = policy ?? '';
-    const counts = this.#decisions.get(name) ?? this.#policy(name);
-    add(counts, decision === 'allow' ? 0 : 1, 1);
+    countDecision(this.#decisions, policy ?? '', decision);
   }
 
   /** A request refused as malformed; `reason` is a stable code of the parser, never what the peer sent. */
@@ -161,10 +163,10 @@ export class Recorder {
   snapshot(): Counts {
     const named = [...this.#counters.values(), ...this.#unknown.values()];
     const counters: CounterCounts[] = named.map(counter => ({ ...counter }));
-    for (const [policy, [allowed = 0, denied = 0]] of this.#decisions) {
-      const family = 'outrider_policy_decisions_total';
-      if (allowed > 0) counters.push({ family, labels: [policy, 'allow'], value: allowed });
-      if (denied > 0) counters.push({ family, labels: [policy, 'deny'], value: denied });
+    counters.push(...decisionCounts('outrider_policy_decisions_total', this.#decisions));
+    counters.push(...decisionCounts('outrider_policy_dry_run_decisions_total', this.#dryRuns));
+    for (const [policy, [value = 0]] of this.#audits) {
+      counters.push({ family: 'outrider_policy_audit_matches_total', labels: [policy], value });
     }
     counters.push({ family: 'outrider_upstream_pool_hits_total', labels: [], value: this.#poolHits });
     counters.push({ family: 'outrider_access_log_dropped_total', labels: [], value: this.#droppedLines() });
@@ -185,6 +187,7 @@ export class Recorder {
 
   #finish(record: AccessRecord, now: number): void {
     if (record.decision !== null) this.policyDecision(record.policy, record.decision);
+    if (record.findings !== null) this.#countFindings(record.findings);
     if (record.span !== null) record.span.end(record);
     if (this.#accessLog !== 'off') this.#writeLine(accessLogLine(record, now, this.#accessLog));
     if (this.onFinished !== null) this.onFinished(accessLogFields(record, now));
@@ -197,11 +200,9 @@ export class Recorder {
     record.countedReceived = record.bytesReceived;
   }
 
-  #policy(name: string): Float64Array {
-    const bounded = this.#decisions.size < MAX_COUNTERS ? name : 'unknown';
-    const counts = this.#decisions.get(bounded) ?? new Float64Array(2);
-    this.#decisions.set(bounded, counts);
-    return counts;
+  #countFindings({ audit, dryRun }: PolicyFindings): void {
+    for (const policy of audit) countDecision(this.#audits, policy, 'allow');
+    for (const { policy, decision } of dryRun) countDecision(this.#dryRuns, policy, decision);
   }
 
   #count(family: string, labels: string[]): void {
@@ -215,6 +216,26 @@ export class Recorder {
       else this.#counters.set(key, counter);
     }
     counter.value++;
+  }
+}
+
+type DecisionCells = Map<string, Float64Array>;
+
+function countDecision(cells: DecisionCells, policy: string, decision: 'allow' | 'deny'): void {
+  add(cells.get(policy) ?? newCells(cells, policy), decision === 'allow' ? 0 : 1, 1);
+}
+
+function newCells(cells: DecisionCells, policy: string): Float64Array {
+  const bounded = cells.size < MAX_COUNTERS ? policy : 'unknown';
+  const counts = cells.get(bounded) ?? new Float64Array(2);
+  cells.set(bounded, counts);
+  return counts;
+}
+
+function* decisionCounts(family: string, cells: DecisionCells): Generator<CounterCounts> {
+  for (const [policy, [allowed = 0, denied = 0]] of cells) {
+    if (allowed > 0) yield { family, labels: [policy, 'allow'], value: allowed };
+    if (denied > 0) yield { family, labels: [policy, 'deny'], value: denied };
   }
 }
 

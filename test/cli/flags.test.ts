@@ -38,6 +38,8 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     labels: said.labels,
     protocols: [],
     accessLog: null,
+    dev: false,
+    explainDenials: false,
     drainSeconds: null,
     adminHosts: [],
     logLevel: 'info',
@@ -108,10 +110,23 @@ t.test('the environment stands in for a flag, and a flag wins over it', async t 
   });
 });
 
+t.test('a development run explains denials too; a switch may come from the environment', async t => {
+  t.match(settings('--dev'), { dev: true, explainDenials: true });
+  t.match(settings('--explain-denials'), { dev: false, explainDenials: true });
+  t.match(settings('', { OUTRIDER_EXPLAIN_DENIALS: 'true' }), { dev: false, explainDenials: true });
+  t.match(settings('', { OUTRIDER_DEV: '1' }), { dev: true, explainDenials: true });
+  t.match(settings('', { OUTRIDER_DEV: 'off', OUTRIDER_EXPLAIN_DENIALS: '' }), {
+    dev: false,
+    explainDenials: false,
+  });
+});
+
 const WRONG: readonly (readonly [line: string, environment: Environment, message: RegExp])[] = [
   ['--frob', {}, /^run: unknown flag --frob; outrider run --help lists them$/],
   ['-x', {}, /^run: unknown flag -x/],
   ['frob', {}, /^run: unexpected "frob"; the app to start goes after --$/],
+  ['--dev=yes', {}, /^run: --dev takes no value$/],
+  ['', { OUTRIDER_DEV: 'maybe' }, /^run: OUTRIDER_DEV must be true or false, not "maybe"$/],
   ['--app', {}, /^run: --app needs a value; write --app=\[HOST:\]PORT$/],
   ['--app --certs=/c', {}, /^run: --app needs a value/],
   ['--app 0', {}, /^run: --app must be \[HOST:\]PORT/],

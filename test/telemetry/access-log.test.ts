@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type AccessLogFields, accessLogFields, jsonLine, textLine } from '../../src/telemetry/access-log.ts';
 import { AccessRecord } from '../../src/telemetry/record.ts';
-import { headers, inboundFacts, recorder, request } from './facts.ts';
+import { headers, inboundFacts, outboundFacts, recorder, request } from './facts.ts';
 
 /** Istio's default JSON keys (istio-semantics, 7.2). */
 const ISTIO_KEYS =
@@ -11,7 +11,8 @@ const ISTIO_KEYS =
   request_id authority upstream_host upstream_cluster upstream_local_address downstream_local_address
   downstream_remote_address requested_server_name upstream_transport_failure_reason`.split(/\s+/);
 const OUTRIDER_KEYS = `direction source_principal destination_principal connection_security_policy tls_version
-  policy_decision policy policy_rule trace_id`.split(/\s+/);
+  policy_decision policy policy_rule trace_id destination_port destination_namespace`.split(/\s+/);
+const FOUND_KEYS = 'request_principal audit dry_run policy_trace'.split(' ');
 
 function full(): AccessRecord {
   return request(inboundFacts(), {
@@ -41,6 +42,15 @@ t.test('JSON has exactly the keys of Istio and of the contract, in order', async
   const { recorder: r, lines } = recorder({ accessLog: 'json' });
   r.finishRequest(full());
   t.same(Object.keys(JSON.parse(lines[0]!)), [...ISTIO_KEYS, ...OUTRIDER_KEYS]);
+  const said = {
+    findings: { audit: ['foo/a'], dryRun: [{ policy: 'foo/d', decision: 'deny' as const }] },
+    requestPrincipal: 'https://issuer/alice',
+    explanation: ['DENY foo/p rule 0: matches everything'],
+  };
+  r.finishRequest(Object.assign(full(), said));
+  t.same(Object.keys(JSON.parse(lines[1]!)), [...ISTIO_KEYS, ...OUTRIDER_KEYS, ...FOUND_KEYS]);
+  r.finishRequest(request(outboundFacts()));
+  t.notOk('destination_port' in JSON.parse(lines[2]!), 'outbound, Outrider does not know the workload port');
 });
 
 t.test('the fields of a request say what happened', async t => {
@@ -79,7 +89,45 @@ t.test('the fields of a request say what happened', async t => {
     policy: 'foo/p',
     policy_rule: 0,
     trace_id: '4bf92f3577b34da6a3ce929d0e0e4736',
+    destination_port: 8080,
+    destination_namespace: 'foo',
+    request_principal: undefined,
+    audit: undefined,
+    dry_run: undefined,
+    policy_trace: undefined,
   });
+});
+
+t.test('a request that was allowed under the eyes of an AUDIT policy says audit', async t => {
+  const findings = { audit: ['foo/watch'], dryRun: [{ policy: 'foo/next', decision: 'deny' as const }] };
+  const line = (changes: Partial<AccessRecord>) =>
+    accessLogFields(request(inboundFacts(), { findings, ...changes }), 1);
+  t.match(line({ decision: 'allow', policy: 'foo/p', policyRule: 2 }), {
+    policy_decision: 'audit',
+    policy: 'foo/p',
+    policy_rule: 2,
+    audit: ['foo/watch'],
+    dry_run: [{ policy: 'foo/next', decision: 'deny' }],
+  });
+  t.equal(line({ decision: 'deny' }).policy_decision, 'deny', 'what was denied stays denied');
+  const silent = line({ decision: 'allow', findings: { audit: [], dryRun: findings.dryRun } });
+  t.match(silent, { policy_decision: 'allow', audit: undefined, dry_run: findings.dryRun });
+});
+
+t.test('an explanation is bounded, and its end is what is kept', async t => {
+  const trace = (explanation: string[]) =>
+    accessLogFields(request(inboundFacts(), { decision: 'deny', explanation }), 1).policy_trace ?? [];
+  t.same(trace(['DENY foo/a rule 0: no', 'ALLOW foo/b rule 0: no']), [
+    'DENY foo/a rule 0: no',
+    'ALLOW foo/b rule 0: no',
+  ]);
+  t.same(trace([]), []);
+  const many = trace(Array.from({ length: 1_000 }, (_, i) => `ALLOW foo/p rule ${i}: ${'x'.repeat(100)}`));
+  t.ok(many.join('').length < 8_300);
+  t.match(many[0], /^\(9\d\d lines left out\)$/);
+  t.match(many.at(-1), /^ALLOW foo\/p rule 999: /);
+  const [long = ''] = trace(['y'.repeat(100_000)]);
+  t.ok(long.length < 1_100 && long.endsWith('...[cut]'));
 });
 
 t.test('a denied request names its policy and rule', async t => {

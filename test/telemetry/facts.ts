@@ -25,6 +25,7 @@ export function inboundFacts(changes: Partial<ConnectionFacts> = {}): Connection
     sni: 'outbound_.80_._.httpbin.foo.svc.cluster.local',
     localAddress: '10.0.0.1:8080',
     remoteAddress: '10.0.0.9:40000',
+    destinationPort: 8080,
     ...changes,
   };
 }
@@ -37,6 +38,7 @@ export function outboundFacts(changes: Partial<ConnectionFacts> = {}): Connectio
     destinationPrincipal: 'spiffe://cluster.local/ns/bar/sa/reviews',
     destinationNamespace: 'bar',
     destinationService: 'reviews.bar.svc.cluster.local',
+    destinationPort: null,
     ...changes,
   });
 }

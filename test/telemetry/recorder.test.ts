@@ -245,15 +245,38 @@ t.test('decisions count by policy, handshakes by reason, connections by directio
   t.same(counts.open, { inbound: 1, outbound: 0 });
 });
 
+t.test('what AUDIT and dry-run policies say counts beside the decision, not in it', async t => {
+  const { recorder: r } = recorder();
+  const dryRun = [
+    { policy: 'foo/next', decision: 'deny' as const },
+    { policy: 'foo/wide', decision: 'allow' as const },
+  ];
+  const findings = { audit: ['foo/watch'], dryRun };
+  r.finishRequest(request(inboundFacts(), { decision: 'allow', policy: 'foo/p', findings }));
+  r.finishConnection(request(inboundFacts(), { decision: 'deny', policy: 'foo/p', findings }));
+  const counts = r.snapshot();
+  t.equal(counter(counts, 'outrider_policy_audit_matches_total', 'foo/watch'), 2);
+  t.equal(counter(counts, 'outrider_policy_dry_run_decisions_total', 'foo/next', 'deny'), 2);
+  t.equal(counter(counts, 'outrider_policy_dry_run_decisions_total', 'foo/wide', 'allow'), 2);
+  t.equal(counter(counts, 'outrider_policy_dry_run_decisions_total', 'foo/wide', 'deny'), 0);
+  t.equal(counter(counts, 'outrider_policy_decisions_total', 'foo/p', 'allow'), 1);
+  t.equal(counter(counts, 'outrider_policy_decisions_total', 'foo/p', 'deny'), 1);
+  t.equal(counts.counters.filter(one => one.family === 'outrider_policy_decisions_total').length, 2);
+});
+
 t.test('names without end do not grow the counters without end', async t => {
   const { recorder: r } = recorder();
   for (let i = 0; i < 3_000; i++) {
     r.policyDecision(`foo/p${i}`, 'deny');
     r.badRequest(`reason-${i}`);
+    const findings = { audit: [`foo/a${i}`], dryRun: [{ policy: `foo/d${i}`, decision: 'deny' as const }] };
+    r.finishRequest(request(inboundFacts(), { decision: 'deny', policy: `foo/p${i}`, findings }));
   }
   const counts = r.snapshot();
-  t.ok(counts.counters.length < 2_100, `${counts.counters.length} counters`);
-  t.equal(counter(counts, 'outrider_policy_decisions_total', 'unknown', 'deny'), 2_000);
+  t.ok(counts.counters.length < 4_100, `${counts.counters.length} counters`);
+  t.equal(counter(counts, 'outrider_policy_decisions_total', 'unknown', 'deny'), 4_000);
+  t.equal(counter(counts, 'outrider_policy_audit_matches_total', 'unknown'), 2_000);
+  t.equal(counter(counts, 'outrider_policy_dry_run_decisions_total', 'unknown', 'deny'), 2_000);
   t.equal(counter(counts, 'outrider_bad_requests_total', 'unknown'), 2_000);
 });
 
