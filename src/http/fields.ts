@@ -34,6 +34,23 @@ export const PEER_METADATA = 14;
 export const KEEP_ALIVE = 15;
 export const TRACESTATE = 16;
 
+/** Whether a field with this code goes from end to end: not one of the connection, of framing, or the mesh's own word. */
+export function isEndToEnd(code: number): boolean {
+  switch (code) {
+    case CONNECTION:
+    case HOP_BY_HOP:
+    case KEEP_ALIVE:
+    case PEER_METADATA:
+    case TE:
+    case TRANSFER_ENCODING:
+    case UPGRADE:
+    case XFCC:
+      return false;
+    default:
+      return true;
+  }
+}
+
 /** The code of the field name at `start` with `length` characters. Case-insensitive (RFC 9110 5.1). */
 export function fieldCode(text: string, start: number, length: number): number {
   switch (length) {

@@ -11,6 +11,7 @@ import {
   FIELD_CHAR,
   fieldCode,
   HOST,
+  isEndToEnd,
   KEEP_ALIVE,
   PLAIN,
   REQUEST_ID,
@@ -21,6 +22,7 @@ import {
   TRANSFER_ENCODING,
   UPGRADE,
 } from './fields.ts';
+import type { HeaderEdits } from './header-edits.ts';
 
 /** Largest header section, request line included, in bytes (Envoy's max_request_headers_kb default). */
 export const MAX_HEAD_BYTES = 60 * 1024;
@@ -125,11 +127,26 @@ export class RequestHead extends MessageHead {
   clientCert = '';
   /** What the verified token of the request says; null = none. Set by the proxy before policy asks. */
   jwt: { readonly payload: Readonly<Record<string, unknown>> } | null = null;
+  /** What external authorizers and tokens change; null = nothing. Set by the proxy before policy asks. */
+  edits: HeaderEdits | null = null;
 
   /** As policy sees the fields: x-forwarded-client-cert is Outrider's word, whatever the client sent. */
   override headerValues(name: string): string[] {
     if (name === 'x-forwarded-client-cert') return this.clientCert === '' ? [] : [this.clientCert];
-    return this.sentValues(name);
+    return this.edits === null ? this.sentValues(name) : this.edits.valuesOf(name, this.sentValues(name));
+  }
+
+  /** Every field as it was sent, names in lower case, but for those of one connection and those of the mesh's own. */
+  sentFields(): (readonly [name: string, value: string])[] {
+    const { text, fields, nominated } = this;
+    const found: (readonly [string, string])[] = [];
+    for (let i = 0; i < fields.length; i += STRIDE) {
+      if (!isEndToEnd(fields[i + 4] as number)) continue;
+      const name = text.slice(fields[i] as number, fields[i + 1] as number).toLowerCase();
+      if (nominated?.includes(name)) continue;
+      found.push([name, text.slice(fields[i + 2] as number, fields[i + 3] as number)]);
+    }
+    return found;
   }
 }
 
