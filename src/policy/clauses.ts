@@ -1,14 +1,13 @@
-/** From the values of one manifest field to a clause. Pure translation: what may be asked of which attribute, and how. */
+/** From the values of one manifest field to a clause. Pure translation: what is asked of which attribute, and how. */
 import { type Block, parseBlock } from './address.ts';
-import { wireText } from './attributes.ts';
+import { addressSet } from './address-set.ts';
+import { compileRequestPrincipals } from './claims.ts';
+import { compileAccounts, compileNamespaces, compileTrustDomains } from './identity-patterns.ts';
 import type { ConnectionClause, RequestClause } from './match.ts';
-import { compileText } from './text.ts';
-import { expandTrustDomains } from './trust-domain.ts';
-
-/** What a field or a `when` key asks about. */
-export type Subject =
-  | { readonly on: 'connection'; readonly attribute: ConnectionClause['attribute'] }
-  | { readonly on: 'request'; readonly attribute: RequestClause['attribute']; readonly header: string };
+import type { HeaderSlots } from './reading.ts';
+import type { Subject } from './subject.ts';
+import { compileText, isPathTemplate, type TextOptions } from './text.ts';
+import { expandTrustDomain, expandTrustDomains } from './trust-domain.ts';
 
 /** One field as written, with where to find it. */
 export interface FieldValues {
@@ -18,145 +17,130 @@ export interface FieldValues {
   readonly negated: boolean;
 }
 
+/** What the rules are compiled for. */
+export interface Traffic {
+  /** There are no requests. */
+  readonly tcp: boolean;
+  /** The mesh's trust domain, then its aliases. */
+  readonly trustDomains: readonly string[];
+  readonly slots: HeaderSlots;
+}
+
 export type CompiledClause =
   | { readonly on: 'connection'; readonly clause: ConnectionClause }
   | { readonly on: 'request'; readonly clause: RequestClause };
 
-const PRINCIPAL: Subject = { on: 'connection', attribute: 'principal' };
-const NAMESPACE: Subject = { on: 'connection', attribute: 'namespace' };
-const SOURCE_IP: Subject = { on: 'connection', attribute: 'sourceIp' };
-const PORT: Subject = { on: 'connection', attribute: 'port' };
-
-/** Fields of `from[].source`, in the order in which they are asked. */
-export const SOURCE_FIELDS = [
-  ['principals', 'notPrincipals', PRINCIPAL],
-  ['namespaces', 'notNamespaces', NAMESPACE],
-  ['ipBlocks', 'notIpBlocks', SOURCE_IP],
-] as const;
-
-/** Fields of `to[].operation`, in the order in which they are asked. */
-export const OPERATION_FIELDS = [
-  ['ports', 'notPorts', PORT],
-  ['methods', 'notMethods', ofRequest('method')],
-  ['hosts', 'notHosts', ofRequest('host')],
-  ['paths', 'notPaths', ofRequest('path')],
-] as const;
-
-/** Envoy keeps these as one value each and joins repeated lines by a comma; every other line is matched by itself. */
-const INLINE_HEADERS: ReadonlySet<string> = new Set([
-  ...[
-    'accept',
-    'accept-encoding',
-    'authorization',
-    'cache-control',
-    'content-encoding',
-    'content-type',
-    'expect',
-  ],
-  ...[
-    'access-control-request-headers',
-    'access-control-request-method',
-    'access-control-request-private-network',
-  ],
-  ...['grpc-accept-encoding', 'grpc-timeout', 'origin', 'pragma', 'referer', 'user-agent', 'via'],
-  ...['if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since'],
-  ...['x-client-trace-id', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto'],
-  ...['x-envoy-attempt-count', 'x-envoy-decorator-operation', 'x-envoy-downstream-service-cluster'],
-  ...['x-envoy-downstream-service-node', 'x-envoy-external-address', 'x-envoy-is-timeout-retry'],
-  ...['x-envoy-original-host', 'x-envoy-original-path', 'x-request-id'],
-]);
-
-/**
- * What a `when` key asks about.
- * @returns null when the key is not one that Outrider decides on
- */
-export function subjectOf(key: string): Subject | null {
-  switch (key) {
-    case 'source.principal':
-      return PRINCIPAL;
-    case 'source.namespace':
-      return NAMESPACE;
-    case 'source.ip':
-      return SOURCE_IP;
-    case 'destination.port':
-      return PORT;
-    default:
-      return headerSubject(key);
-  }
-}
-
-/** `request.headers[NAME]`; the pseudo headers and `host` are attributes of their own, compared as headers are. */
-function headerSubject(key: string): Subject | null {
-  const name = /^request\.headers\[(.+)\]$/.exec(key)?.[1]?.toLowerCase();
-  switch (name) {
-    case undefined:
-      return null;
-    case ':authority':
-    case 'host':
-      return ofRequest('authority');
-    case ':method':
-      return ofRequest('method');
-    case ':path':
-      return ofRequest('target');
-    default:
-      return name.startsWith(':') ? null : { on: 'request', attribute: 'header', header: name };
-  }
-}
-
-function ofRequest(attribute: RequestClause['attribute']): Subject {
-  return { on: 'request', attribute, header: '' };
+interface Compiled {
+  /** null when no value is left. */
+  readonly compiled: CompiledClause | null;
+  /** Values that mean nothing: a CIDR block or port that does not parse. */
+  readonly bad: readonly string[];
 }
 
 /**
- * Compiles the values of a field, without those that mean nothing (`bad`: a CIDR block or port that does not parse).
- * @param trustDomains the mesh's trust domain, then its aliases
- * @returns a null clause when no value is left
+ * Compiles the values of a field, without those that mean nothing.
+ * @param policyNamespace where the policy lives, which a service account without a namespace means
  */
-export function compileClause(
-  { subject, field, values, negated }: FieldValues,
-  trustDomains: readonly string[],
-): { readonly compiled: CompiledClause | null; readonly bad: readonly string[] } {
-  if (subject.on === 'request') {
-    const text = compileText(values, textOptions(subject.attribute));
-    const { attribute, header } = subject;
-    const joined = INLINE_HEADERS.has(header);
-    const clause: RequestClause = { field, wants: values, negated, attribute, header, joined, text };
-    return { compiled: { on: 'request', clause }, bad: [] };
+export function compileClause(given: FieldValues, traffic: Traffic, policyNamespace: string): Compiled {
+  const { subject, field, values, negated } = given;
+  const named = { field, wants: values, negated };
+  switch (subject.on) {
+    case 'connection':
+      return compileConnection(subject.attribute, named, traffic, policyNamespace);
+    case 'remoteIp': {
+      const { read, bad } = readable(values, parseBlock);
+      if (read.length === 0) return { compiled: null, bad };
+      const addresses = addressSet(read);
+      // Without requests there is nobody to have forwarded one.
+      return traffic.tcp
+        ? { compiled: onConnection({ ...named, attribute: 'sourceIp', addresses }), bad }
+        : { compiled: onRequest({ ...named, cost: 7, attribute: 'remoteIp', addresses }), bad };
+    }
+    default:
+      return { compiled: onRequest(compileRequest(subject, named, traffic.slots)), bad: [] };
   }
-  const { attribute } = subject;
+}
+
+type Named = Pick<ConnectionClause, 'field' | 'wants' | 'negated'>;
+
+function compileConnection(
+  attribute: ConnectionClause['attribute'],
+  named: Named,
+  { trustDomains }: Traffic,
+  policyNamespace: string,
+): Compiled {
+  const { wants: values } = named;
   switch (attribute) {
     case 'principal': {
       const wants = expandTrustDomains(values, trustDomains);
       const text = compileText(wants, { presence: 'any' });
-      return whole({ field, wants, negated, attribute, text });
+      return whole({ ...named, wants, attribute, text });
     }
     case 'namespace':
-      return whole({ field, wants: values, negated, attribute, runs: values.map(namespaceRuns) });
-    case 'sourceIp': {
-      const blocks = readable(values, parseBlock);
-      return readClause(blocks, { field, wants: values, negated, attribute, blocks: blocks.read });
+      return whole({ ...named, attribute, namespaces: compileNamespaces(values) });
+    case 'serviceAccount':
+      return whole({ ...named, attribute, accounts: compileAccounts(values, policyNamespace) });
+    case 'trustDomain': {
+      const wants = expandTrustDomain(values, trustDomains);
+      return whole({ ...named, wants, attribute, domains: compileTrustDomains(wants) });
+    }
+    case 'sni':
+      return whole({ ...named, attribute, text: compileText(values, { presence: 'nonEmpty' }) });
+    case 'sourceIp':
+    case 'destinationIp': {
+      const { read, bad } = readable(values, parseBlock);
+      if (read.length === 0) return { compiled: null, bad };
+      return { compiled: onConnection({ ...named, attribute, addresses: addressSet(read) }), bad };
     }
     case 'port': {
-      const ports = readable(values, parsePort);
-      return readClause(ports, { field, wants: values, negated, attribute, ports: ports.read });
+      const { read, bad } = readable(values, parsePort);
+      if (read.length === 0) return { compiled: null, bad };
+      return { compiled: onConnection({ ...named, attribute, ports: new Set(read) }), bad };
     }
   }
 }
 
-function textOptions(attribute: RequestClause['attribute']) {
-  switch (attribute) {
-    case 'host':
-      return { presence: 'any', foldCase: true } as const;
-    case 'path':
-      return { presence: 'nonEmpty', templates: true } as const;
-    default:
-      return { presence: 'any' } as const;
+function compileRequest(
+  subject: Exclude<Subject, { readonly on: 'connection' | 'remoteIp' }>,
+  named: Named,
+  slots: HeaderSlots,
+): RequestClause {
+  const { wants: values } = named;
+  switch (subject.on) {
+    case 'request': {
+      const { attribute } = subject;
+      const text = compileText(values, TEXT_OPTIONS[attribute]);
+      return { ...named, cost: textCost(attribute, values), attribute, text };
+    }
+    case 'header': {
+      const { header } = subject;
+      const text = compileText(values, { presence: 'any' });
+      return { ...named, cost: 5, attribute: 'header', text, header, slot: slots.slotOf(header) };
+    }
+    case 'claim': {
+      const text = compileText(values, { presence: 'nonEmpty', unicode: true });
+      return { ...named, cost: 6, attribute: 'claim', text, path: subject.path };
+    }
+    case 'requestPrincipal': {
+      const principals = compileRequestPrincipals(values);
+      return { ...named, cost: 4, attribute: 'requestPrincipal', principals };
+    }
   }
 }
 
-/** `f*o` → `/ns/f`, `o/`: what must stand in the SPIFFE ID, in this order. */
-function namespaceRuns(value: string): string[] {
-  return `/ns/${wireText(value)}/`.split('*');
+const TEXT_OPTIONS: Readonly<Record<'method' | 'host' | 'authority' | 'path' | 'target', TextOptions>> = {
+  method: { presence: 'any' },
+  host: { presence: 'any', foldCase: true },
+  authority: { presence: 'any' },
+  path: { presence: 'nonEmpty', templates: true },
+  target: { presence: 'any' },
+};
+
+function textCost(attribute: keyof typeof TEXT_OPTIONS, values: readonly string[]): number {
+  if (attribute === 'method') return 0;
+  if (attribute === 'path' && values.some(isPathTemplate)) return 8;
+  if (attribute === 'target') return 6;
+  return values.some(value => value.includes('*')) ? 2 : 1;
 }
 
 /** Go's ParseUint: digits only, leading zeros allowed. */
@@ -183,10 +167,14 @@ function readable<T extends Block | number>(
   return { read, bad };
 }
 
-function whole(clause: ConnectionClause) {
-  return { compiled: { on: 'connection', clause } as const, bad: [] };
+function onConnection(clause: ConnectionClause): CompiledClause {
+  return { on: 'connection', clause };
 }
 
-function readClause({ read, bad }: Readable<unknown>, clause: ConnectionClause) {
-  return { compiled: read.length === 0 ? null : ({ on: 'connection', clause } as const), bad };
+function onRequest(clause: RequestClause): CompiledClause {
+  return { on: 'request', clause };
+}
+
+function whole(clause: ConnectionClause): Compiled {
+  return { compiled: onConnection(clause), bad: [] };
 }

@@ -1,38 +1,29 @@
 // Hot path: decideRequest runs for every request and makes no object, closure or string unless it is asked for a trace.
-/** Deciding: once a connection what the connection answers, once a request the rest. DENY first, then ALLOW. */
+/** Deciding: once a connection what the connection answers, once a request the rest. CUSTOM, AUDIT, DENY, then ALLOW. */
 import { parseAddress } from './address.ts';
 import type { ConnectionAttributes, RequestAttributes } from './attributes.ts';
-import type { Authorization, CompiledRule, Group, RuleSet } from './compile.ts';
-import type { Decision } from './decision.ts';
 import {
-  type ConnectionFacts,
-  connectionHolds,
-  identityOf,
-  type RequestClause,
-  requestHolds,
-} from './match.ts';
-import { traceRules } from './trace.ts';
+  type BoundPolicy,
+  type BoundRule,
+  type BoundRules,
+  type BoundTrial,
+  bindRules,
+  holds,
+} from './bound.ts';
+import type { Authorization } from './compile.ts';
+import type { CustomMatch, Decision, DryRun, Findings } from './decision.ts';
+import { type ConnectionFacts, identityOf } from './match.ts';
+import type { Reading } from './reading.ts';
+import { lowerCase } from './text.ts';
+import { traceCustom, traceDecision, traceFindings } from './trace.ts';
 
-export type { Decision } from './decision.ts';
-
-/** What is left of a rule on one connection: every group needs one alternative whose clauses all hold. */
-interface BoundRule {
-  readonly decision: Decision;
-  readonly groups: readonly (readonly (readonly RequestClause[])[])[];
-}
-
-interface BoundRules {
-  /** The decision when no request can change it; else null. */
-  readonly constant: Decision | null;
-  readonly deny: readonly BoundRule[];
-  readonly allow: readonly BoundRule[];
-  readonly otherwise: Decision;
-}
+export type { CustomMatch, Decision, Findings } from './decision.ts';
 
 /** Policy as it holds on one connection. */
-export interface ConnectionPolicy extends BoundRules {
+export interface ConnectionPolicy {
   readonly authorization: Authorization;
   readonly facts: ConnectionFacts;
+  readonly http: BoundRules;
 }
 
 /** Evaluates all that depends on the connection only; call it when the peer is known and when policy changes. */
@@ -40,18 +31,23 @@ export function bindConnection(
   authorization: Authorization,
   connection: ConnectionAttributes,
 ): ConnectionPolicy {
+  const { principal, sourceIp, destinationIp, destinationPort, sni } = connection;
   const facts: ConnectionFacts = {
-    principal: connection.principal,
-    identity: identityOf(connection.principal),
-    sourceIp: connection.sourceIp,
-    address: parseAddress(connection.sourceIp),
-    port: connection.destinationPort,
+    principal,
+    identity: identityOf(principal),
+    sourceIp,
+    source: parseAddress(sourceIp),
+    destinationIp,
+    destination: parseAddress(destinationIp),
+    port: destinationPort,
+    // Istio's listener lower-cases it; a name that is not there is an empty one.
+    sni: lowerCase(sni ?? ''),
   };
-  return { ...bindRules(authorization.http, facts), authorization, facts };
+  return { authorization, facts, http: bindRules(authorization.http, facts) };
 }
 
 /**
- * Decides one request.
+ * Decides one request by the DENY and ALLOW policies.
  * @param trace when given, lines for a person are appended: each rule considered and the clause that matched or failed
  */
 export function decideRequest(
@@ -59,109 +55,130 @@ export function decideRequest(
   request: RequestAttributes,
   trace?: string[],
 ): Decision {
-  const decision = policy.constant ?? judge(policy, request);
+  const decision = policy.http.constant ?? judge(policy.http, read(policy, request));
   if (trace !== undefined) {
-    traceRules({ rules: policy.authorization.http, facts: policy.facts, request, decision }, trace);
+    traceDecision(decision, { rules: policy.authorization.http, facts: policy.facts, request }, trace);
   }
   return decision;
 }
 
-/** Decides a connection whose bytes are not HTTP. */
+/** Decides a connection whose bytes are not HTTP by the DENY and ALLOW policies. */
 export function decideConnection(policy: ConnectionPolicy, trace?: string[]): Decision {
   const rules = policy.authorization.tcp;
-  const { constant, deny, allow, otherwise } = bindRules(rules, policy.facts);
-  // Without request clauses what is left of a rule is certain, so the first one decides.
-  const decision = constant ?? deny[0]?.decision ?? allow[0]?.decision ?? otherwise;
-  if (trace !== undefined) traceRules({ rules, facts: policy.facts, request: null, decision }, trace);
+  const bound = bindRules(rules, policy.facts);
+  const decision = bound.constant ?? judge(bound, rules.reading);
+  if (trace !== undefined) traceDecision(decision, { rules, facts: policy.facts, request: null }, trace);
   return decision;
 }
 
-function judge(policy: BoundRules, request: RequestAttributes): Decision {
-  const { deny, allow } = policy;
-  for (let i = 0; i < deny.length; i++) {
-    const rule = deny[i] as BoundRule;
-    if (ruleHolds(rule, request)) return rule.decision;
+/**
+ * The CUSTOM rules that match: of each provider the first, in the order in which providers are asked. The request goes on
+ * when all of them allow it; one with `bad` set refuses it at its turn.
+ * @param request null on a connection whose bytes are not HTTP
+ * @returns null when nobody is to be asked
+ */
+export function customMatches(
+  policy: ConnectionPolicy,
+  request: RequestAttributes | null,
+  trace?: string[],
+): readonly CustomMatch[] | null {
+  const { authorization, facts } = policy;
+  const rules = request === null ? authorization.tcp : authorization.http;
+  if (rules.custom.length === 0) return null;
+  const { custom } = request === null ? bindRules(rules, facts) : policy.http;
+  const reading = request === null ? rules.reading : read(policy, request);
+  let matches: CustomMatch[] | null = null;
+  for (let i = 0; i < custom.length; i++) {
+    const match = firstOf(custom[i] as readonly BoundRule<CustomMatch>[], reading);
+    if (match === null) continue;
+    if (matches === null) matches = [match];
+    else matches.push(match);
   }
-  for (let i = 0; i < allow.length; i++) {
-    const rule = allow[i] as BoundRule;
-    if (ruleHolds(rule, request)) return rule.decision;
-  }
-  return policy.otherwise;
+  if (trace !== undefined) traceCustom({ rules, facts, request }, trace);
+  return matches;
 }
 
-function ruleHolds(rule: BoundRule, request: RequestAttributes): boolean {
-  const { groups } = rule;
-  for (let i = 0; i < groups.length; i++) {
-    if (!groupHolds(groups[i] as readonly (readonly RequestClause[])[], request)) return false;
-  }
-  return true;
+/**
+ * What AUDIT policies and policies under dry-run say. They decide nothing: Istio evaluates AUDIT after authentication and
+ * before DENY, dry-run beside the policies of the same action.
+ *
+ * A DENY policy under dry-run has an entry (`deny`) when it matches. The ALLOW policies under dry-run are pooled, as
+ * Envoy's shadow rules are: each that matches has an entry (`allow`); when none does, all of them have one (`deny`).
+ * @param request null on a connection whose bytes are not HTTP
+ * @returns null when there is nothing to say
+ */
+export function findingsOf(
+  policy: ConnectionPolicy,
+  request: RequestAttributes | null,
+  trace?: string[],
+): Findings | null {
+  const { authorization, facts } = policy;
+  const rules = request === null ? authorization.tcp : authorization.http;
+  if (rules.audit.length === 0 && rules.dryRun.length === 0) return null;
+  const bound = request === null ? bindRules(rules, facts) : policy.http;
+  const reading = request === null ? rules.reading : read(policy, request);
+  if (trace !== undefined) traceFindings({ rules, facts, request }, trace);
+  const audit = matching(bound.audit, reading);
+  const dryRun = trialsOf(bound.trials, reading);
+  return audit === NOBODY && dryRun === NOTHING ? null : { audit, dryRun };
 }
 
-function groupHolds(
-  alternatives: readonly (readonly RequestClause[])[],
-  request: RequestAttributes,
-): boolean {
-  for (let i = 0; i < alternatives.length; i++) {
-    if (allHold(alternatives[i] as readonly RequestClause[], request)) return true;
+const NOBODY: readonly string[] = Object.freeze([]);
+const NOTHING: readonly DryRun[] = Object.freeze([]);
+
+function matching(policies: readonly BoundPolicy[], reading: Reading): readonly string[] {
+  let names: string[] | null = null;
+  for (let i = 0; i < policies.length; i++) {
+    const { policy, rules } = policies[i] as BoundPolicy;
+    if (!anyRuleHolds(rules, reading)) continue;
+    if (names === null) names = [policy];
+    else names.push(policy);
+  }
+  return names ?? NOBODY;
+}
+
+function trialsOf(trials: readonly BoundTrial[], reading: Reading): readonly DryRun[] {
+  let found: DryRun[] | null = null;
+  let allowed = false;
+  for (let i = 0; i < trials.length; i++) {
+    const { rules, matched, unmatched } = trials[i] as BoundTrial;
+    if (!anyRuleHolds(rules, reading)) continue;
+    if (unmatched !== null) allowed = true;
+    if (found === null) found = [matched];
+    else found.push(matched);
+  }
+  if (allowed) return found as DryRun[];
+  for (let i = 0; i < trials.length; i++) {
+    const { unmatched } = trials[i] as BoundTrial;
+    if (unmatched === null) continue;
+    if (found === null) found = [unmatched];
+    else found.push(unmatched);
+  }
+  return found ?? NOTHING;
+}
+
+function anyRuleHolds(rules: readonly BoundRule<null>[], reading: Reading): boolean {
+  for (let i = 0; i < rules.length; i++) {
+    if (holds((rules[i] as BoundRule<null>).question, reading)) return true;
   }
   return false;
 }
 
-function allHold(clauses: readonly RequestClause[], request: RequestAttributes): boolean {
-  for (let i = 0; i < clauses.length; i++) {
-    if (!requestHolds(clauses[i] as RequestClause, request)) return false;
+function read(policy: ConnectionPolicy, request: RequestAttributes): Reading {
+  const { reading } = policy.authorization.http;
+  reading.take(request, policy.facts);
+  return reading;
+}
+
+function judge(policy: BoundRules, reading: Reading): Decision {
+  return firstOf(policy.deny, reading) ?? firstOf(policy.allow, reading) ?? policy.otherwise;
+}
+
+/** What follows from the first rule that holds; null when none does. */
+function firstOf<T>(rules: readonly BoundRule<T>[], reading: Reading): T | null {
+  for (let i = 0; i < rules.length; i++) {
+    const rule = rules[i] as BoundRule<T>;
+    if (holds(rule.question, reading)) return rule.outcome;
   }
-  return true;
-}
-
-function bindRules(rules: RuleSet, facts: ConnectionFacts): BoundRules {
-  const deny = bindList(rules.deny, facts);
-  const allow = bindList(rules.allow, facts);
-  const { otherwise } = rules;
-  return {
-    constant: certain(deny) ?? (deny.length === 0 ? (certain(allow) ?? none(allow, otherwise)) : null),
-    deny,
-    allow,
-    otherwise,
-  };
-}
-
-/** The decision of the first rule when it matches whatever the request. */
-function certain(rules: readonly BoundRule[]): Decision | null {
-  const first = rules[0];
-  return first !== undefined && first.groups.length === 0 ? first.decision : null;
-}
-
-function none(rules: readonly BoundRule[], otherwise: Decision): Decision | null {
-  return rules.length === 0 ? otherwise : null;
-}
-
-/** Rules that can still match here; those behind one that always matches can never be reached. */
-function bindList(rules: readonly CompiledRule[], facts: ConnectionFacts): BoundRule[] {
-  const bound: BoundRule[] = [];
-  for (const rule of rules) {
-    const groups = rule.never === null ? bindGroups(rule.groups, facts) : null;
-    if (groups === null) continue;
-    bound.push({ decision: rule.decision, groups });
-    if (groups.length === 0) break;
-  }
-  return bound;
-}
-
-/** What is left to ask; null when a group has no alternative left. */
-function bindGroups(groups: readonly Group[], facts: ConnectionFacts): BoundRule['groups'] | null {
-  const left: (readonly (readonly RequestClause[])[])[] = [];
-  for (const group of groups) {
-    const alternatives = group.requestOnly ?? bindGroup(group, facts);
-    if (alternatives.length === 0) return null;
-    // An alternative without clauses holds always, and so does its group.
-    if (!alternatives.some(clauses => clauses.length === 0)) left.push(alternatives);
-  }
-  return left;
-}
-
-function bindGroup(group: Group, facts: ConnectionFacts): (readonly RequestClause[])[] {
-  return group.alternatives
-    .filter(alternative => alternative.connection.every(clause => connectionHolds(clause, facts)))
-    .map(alternative => alternative.request);
+  return null;
 }

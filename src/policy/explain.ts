@@ -71,7 +71,7 @@ export function explainRequest(
   const authorization = compileAuthorization({
     policies: resources.authorizationPolicies,
     workload: asked,
-    mesh,
+    mesh: { ...mesh, providers: mesh.extensionProviders, multipleProviders: false },
   });
   const policy = bindConnection(authorization, {
     // Mutual TLS to a raw TCP port in DISABLE goes through as bytes: nobody learns who the peer is.

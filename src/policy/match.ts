@@ -1,8 +1,18 @@
-// Hot path: requestHolds runs for every clause of every request; no closure, array or string is made here but where it says so.
+// Hot path: requestHolds runs for every clause of every request; no closure, array or string is made here.
 /** A clause: one field of one rule (`from.principals`, `to.notPaths`, `when request.headers[x-a]`), ready to be asked. */
-import { type Address, type Block, blockHolds } from './address.ts';
-import type { RequestAttributes } from './attributes.ts';
-import { lowerCase, matchesText, type TextMatcher } from './text.ts';
+import type { Address } from './address.ts';
+import { type AddressSet, setHolds } from './address-set.ts';
+import { claimMatches, isRequestPrincipal, type RequestPrincipals } from './claims.ts';
+import {
+  type AccountPattern,
+  inNamespace,
+  inTrustDomain,
+  isAccount,
+  type NamespacePatterns,
+  type TrustDomainPatterns,
+} from './identity-patterns.ts';
+import type { Reading } from './reading.ts';
+import { matchesText, type TextMatcher } from './text.ts';
 
 interface Named {
   /** As a person finds it in the manifest: `from.notPrincipals`, `to[1].paths`, `when request.headers[x-a] values`. */
@@ -16,22 +26,34 @@ interface Named {
 /** A clause that the connection alone decides. */
 export type ConnectionClause = Named &
   (
-    | { readonly attribute: 'principal'; readonly text: TextMatcher }
-    | { readonly attribute: 'namespace'; readonly runs: readonly (readonly string[])[] }
-    | { readonly attribute: 'sourceIp'; readonly blocks: readonly Block[] }
-    | { readonly attribute: 'port'; readonly ports: readonly number[] }
+    | { readonly attribute: 'principal' | 'sni'; readonly text: TextMatcher }
+    | { readonly attribute: 'namespace'; readonly namespaces: NamespacePatterns }
+    | { readonly attribute: 'serviceAccount'; readonly accounts: readonly AccountPattern[] }
+    | { readonly attribute: 'trustDomain'; readonly domains: TrustDomainPatterns }
+    | { readonly attribute: 'sourceIp' | 'destinationIp'; readonly addresses: AddressSet }
+    | { readonly attribute: 'port'; readonly ports: ReadonlySet<number> }
   );
 
+/** `host` ignores case (operation.hosts); `authority` is the same text with case (request.headers[:authority]). */
+export type TextAttribute = 'method' | 'host' | 'authority' | 'path' | 'target';
+
 /** A clause that needs the request. */
-export interface RequestClause extends Named {
-  /** `host` ignores case (operation.hosts); `authority` is the same text with case (request.headers[:authority]). */
-  readonly attribute: 'method' | 'host' | 'authority' | 'path' | 'target' | 'header';
-  /** Header name in lower case; '' for the others. */
-  readonly header: string;
-  /** Several lines of this header are one comma-joined value (Envoy's inline headers). */
-  readonly joined: boolean;
-  readonly text: TextMatcher;
-}
+export type RequestClause = Named & {
+  /** What asking costs beside the other clauses of a rule: the cheap ones are asked first. */
+  readonly cost: number;
+} & (
+    | { readonly attribute: TextAttribute; readonly text: TextMatcher }
+    | {
+        readonly attribute: 'header';
+        readonly text: TextMatcher;
+        readonly header: string;
+        /** Where the reading keeps this header. */
+        readonly slot: number;
+      }
+    | { readonly attribute: 'claim'; readonly text: TextMatcher; readonly path: readonly string[] }
+    | { readonly attribute: 'requestPrincipal'; readonly principals: RequestPrincipals }
+    | { readonly attribute: 'remoteIp'; readonly addresses: AddressSet }
+  );
 
 /** What clauses read of a connection, parsed once. */
 export interface ConnectionFacts {
@@ -40,8 +62,12 @@ export interface ConnectionFacts {
   /** The SPIFFE ID without `spiffe://`, as policies write it; null without mutual TLS. */
   readonly identity: string | null;
   readonly sourceIp: string;
-  readonly address: Address | null;
+  readonly source: Address | null;
+  readonly destinationIp: string;
+  readonly destination: Address | null;
   readonly port: number;
+  /** In lower case; '' without one. */
+  readonly sni: string;
 }
 
 const SCHEME = 'spiffe://';
@@ -57,76 +83,59 @@ export function connectionHolds(clause: ConnectionClause, facts: ConnectionFacts
 }
 
 function connectionMatches(clause: ConnectionClause, facts: ConnectionFacts): boolean {
+  const { identity, principal, source, destination } = facts;
   switch (clause.attribute) {
     case 'principal':
-      return facts.identity !== null && matchesText(clause.text, facts.identity);
+      return identity !== null && matchesText(clause.text, identity);
     case 'namespace':
-      return facts.principal !== null && matchesNamespace(clause.runs, facts.principal);
+      return principal !== null && inNamespace(clause.namespaces, principal);
+    case 'serviceAccount':
+      return principal !== null && isAccount(clause.accounts, principal);
+    case 'trustDomain':
+      return principal !== null && inTrustDomain(clause.domains, principal);
     case 'sourceIp':
-      return facts.address !== null && inAnyBlock(clause.blocks, facts.address);
+      return source !== null && setHolds(clause.addresses, source);
+    case 'destinationIp':
+      return destination !== null && setHolds(clause.addresses, destination);
     case 'port':
-      return clause.ports.includes(facts.port);
+      return clause.ports.has(facts.port);
+    case 'sni':
+      return matchesText(clause.text, facts.sni);
   }
 }
 
-/**
- * Istio matches a namespace by a regular expression over the whole SPIFFE ID: anything, `/ns/`, the value with each `*` as
- * anything, `/`, anything. Here its literal runs are looked for one after the other: as both ends are open, the leftmost
- * place for each is always good enough, and no pattern can make it slow.
- */
-function matchesNamespace(values: readonly (readonly string[])[], principal: string): boolean {
-  for (const runs of values) {
-    let at = 0;
-    for (const run of runs) {
-      at = principal.indexOf(run, at);
-      if (at === -1) break;
-      at += run.length;
-    }
-    if (at !== -1) return true;
-  }
-  return false;
+export function requestHolds(clause: RequestClause, reading: Reading): boolean {
+  return requestMatches(clause, reading) !== clause.negated;
 }
 
-function inAnyBlock(blocks: readonly Block[], address: Address): boolean {
-  for (const block of blocks) if (blockHolds(block, address)) return true;
-  return false;
-}
-
-export function requestHolds(clause: RequestClause, request: RequestAttributes): boolean {
-  return requestMatches(clause, request) !== clause.negated;
-}
-
-function requestMatches(clause: RequestClause, request: RequestAttributes): boolean {
+function requestMatches(clause: RequestClause, reading: Reading): boolean {
+  const { request } = reading;
   switch (clause.attribute) {
     case 'path':
       return matchesText(clause.text, request.path);
     case 'method':
       return matchesText(clause.text, request.method);
     case 'host':
-      // Most hosts come in lower case and most policies name them whole: one comparison then.
-      return clause.text.exact === request.host || matchesText(clause.text, lowerCase(request.host));
+      return matchesText(clause.text, reading.host);
+    case 'header':
+      return anyLineMatches(clause.text, reading.linesOf(clause.slot));
+    case 'claim':
+      return claimMatches(clause.path, clause.text, request.jwt);
+    case 'requestPrincipal':
+      return isRequestPrincipal(clause.principals, request.jwt);
+    case 'remoteIp': {
+      const { remote } = reading;
+      return remote !== null && setHolds(clause.addresses, remote);
+    }
     case 'authority':
       return matchesText(clause.text, request.host);
     case 'target':
-      return matchesText(clause.text, targetOf(request));
-    case 'header':
-      return matchesHeader(clause, request.headerValues(clause.header));
+      return matchesText(clause.text, reading.target);
   }
 }
 
 /** Each line by itself, any of them (Envoy 1.40): a joined value would let `x, bad` past a DENY of `bad`. */
-function matchesHeader(clause: RequestClause, lines: readonly string[]): boolean {
-  if (clause.joined && lines.length > 1) return matchesText(clause.text, lines.join(','));
-  for (let i = 0; i < lines.length; i++) if (matchesText(clause.text, lines[i] as string)) return true;
+function anyLineMatches(text: TextMatcher, lines: readonly string[]): boolean {
+  for (let i = 0; i < lines.length; i++) if (matchesText(text, lines[i] as string)) return true;
   return false;
-}
-
-/** `:path` as Envoy's filters see it: the normalised path with the query. Makes a string when there is a query. */
-export function targetOf(request: RequestAttributes): string {
-  const { path, rawPath } = request;
-  const query = rawPath.indexOf('?');
-  if (query === -1) return path;
-  const fragment = rawPath.indexOf('#');
-  if (fragment === -1) return path + rawPath.slice(query);
-  return fragment < query ? path : path + rawPath.slice(query, fragment);
 }

@@ -2,7 +2,7 @@
 /** String values of AuthorizationPolicy, compiled: exact, prefix, suffix, presence, path template (Istio's StringMatcher). */
 import { wireText } from './attributes.ts';
 
-/** What `*` alone asks for: headers may be empty, other strings may not (Envoy's present_match against the regex `.+`). */
+/** What `*` alone asks for: headers may be empty; other strings may not, nor hold a line feed (Envoy's present_match against the regex `.+`). */
 export type Presence = 'any' | 'nonEmpty';
 
 export interface TextMatcher {
@@ -22,6 +22,8 @@ export interface TextOptions {
   readonly foldCase?: boolean;
   /** `{*}` and `{**}` are operators (paths only). */
   readonly templates?: boolean;
+  /** What is compared is Unicode text (claims), not bytes from the wire. */
+  readonly unicode?: boolean;
 }
 
 // pchar of RFC 3986: what Envoy's URI template lets an operator match.
@@ -39,7 +41,8 @@ export function compileText(values: readonly string[], options: TextOptions): Te
   const templates: RegExp[] = [];
   let presence: Presence | null = null;
   for (const value of values) {
-    const text = options.foldCase === true ? lowerCase(wireText(value)) : wireText(value);
+    const given = options.unicode === true ? value : wireText(value);
+    const text = options.foldCase === true ? lowerCase(given) : given;
     if (options.templates === true && isPathTemplate(text)) templates.push(compileTemplate(text));
     else if (text === '*') presence = options.presence;
     else if (text.startsWith('*')) suffixes.push(text.slice(1));
@@ -65,7 +68,8 @@ export function matchesText(matcher: TextMatcher, text: string): boolean {
   for (let i = 0; i < prefixes.length; i++) if (text.startsWith(prefixes[i] as string)) return true;
   for (let i = 0; i < suffixes.length; i++) if (text.endsWith(suffixes[i] as string)) return true;
   for (let i = 0; i < templates.length; i++) if ((templates[i] as RegExp).test(text)) return true;
-  return matcher.presence !== null && (matcher.presence === 'any' || text !== '');
+  const { presence } = matcher;
+  return presence !== null && (presence === 'any' || (text !== '' && !text.includes('\n')));
 }
 
 /** ASCII letters in lower case, other bytes as they are; the same string when it has no capitals. */

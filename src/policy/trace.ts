@@ -1,119 +1,113 @@
 /**
- * Telling a person how a decision came about. The decision is already made; here the very clauses that made it are asked
- * again, one rule after the other as far as the deciding one, and what they saw is written down.
+ * Telling a person how policy came to what it says. That is settled already; here the very clauses that settled it are
+ * asked again, one rule after the other, and what they saw is written down.
  */
 import type { RequestAttributes } from './attributes.ts';
-import type { Alternative, CompiledRule, Group, RuleSet } from './compile.ts';
+import type { PolicyRules, RuleSet } from './compile.ts';
 import type { Decision } from './decision.ts';
-import {
-  type ConnectionClause,
-  type ConnectionFacts,
-  connectionHolds,
-  type RequestClause,
-  requestHolds,
-  targetOf,
-} from './match.ts';
+import { type ConnectionFacts, connectionHolds, requestHolds } from './match.ts';
+import type { Alternative, CompiledRule, Group } from './rule.ts';
+import { type Clause, listed, saw } from './saw.ts';
 
 export interface TraceQuestion {
   readonly rules: RuleSet;
   readonly facts: ConnectionFacts;
   /** null on TCP. */
   readonly request: RequestAttributes | null;
-  readonly decision: Decision;
 }
 
 /** Appends one line for each rule considered, DENY before ALLOW, up to the one that decided. */
-export function traceRules(question: TraceQuestion, lines: string[]): void {
-  const { rules, decision } = question;
+export function traceDecision(decision: Decision, question: TraceQuestion, lines: string[]): void {
+  begin(question);
+  const { rules } = question;
   for (const rule of [...rules.deny, ...rules.allow]) {
-    lines.push(`${nameOf(rule)}: ${describe(rule, question)}`);
+    lines.push(lineOf(rule, tell(rule, question).text));
     if (rule.decision === decision && rule.index !== null) return;
   }
 }
 
-function nameOf({ action, policy, index }: CompiledRule): string {
-  return index === null ? `${action} ${policy}` : `${action} ${policy} rule ${index}`;
-}
-
-function describe(rule: CompiledRule, question: TraceQuestion): string {
-  if (rule.never !== null) return rule.never;
-  const left = rule.dropped.map(why => `left out, which widens the rule: ${why}`);
-  const matched: string[] = [];
-  for (const group of rule.groups) {
-    const held = group.alternatives.find(alternative => failureOf(alternative, question) === null);
-    if (held === undefined) return [...left, ...failures(group, question)].join('; ');
-    for (const clause of clausesOf(held)) {
-      matched.push(`${clause.field} matched ${withExclusion(clause, saw(clause, question))}`);
+/** Appends one line for each CUSTOM rule, of each provider up to the first that matches. */
+export function traceCustom(question: TraceQuestion, lines: string[]): void {
+  begin(question);
+  for (const { rules } of question.rules.custom) {
+    for (const rule of rules) {
+      const { matched, text } = tell(rule, question);
+      const { provider, bad } = rule.match;
+      const then = bad === null ? `so provider ${provider} is asked` : `refused: ${bad}`;
+      lines.push(lineOf(rule, matched ? `${text}; ${then}` : text));
+      if (matched) break;
     }
   }
-  if (matched.length === 0) matched.push('matches everything');
-  return [...left, ...matched].join('; ');
+}
+
+/** Appends one line for each rule of AUDIT policies and policies under dry-run, of each policy up to the first that matches. */
+export function traceFindings(question: TraceQuestion, lines: string[]): void {
+  begin(question);
+  const { audit, dryRun } = question.rules;
+  for (const policy of [...audit, ...dryRun]) tracePolicy(policy, question, lines);
+}
+
+function tracePolicy({ rules }: PolicyRules, question: TraceQuestion, lines: string[]): void {
+  for (const rule of rules) {
+    const { matched, text } = tell(rule, question);
+    lines.push(lineOf(rule, text));
+    if (matched) return;
+  }
+}
+
+function begin({ rules, facts, request }: TraceQuestion): void {
+  if (request !== null) rules.reading.take(request, facts);
+}
+
+function lineOf({ action, dryRun, policy, index }: CompiledRule, text: string): string {
+  const rule = index === null ? '' : ` rule ${index}`;
+  return `${action} ${policy}${rule}${dryRun ? ' (dry-run)' : ''}: ${text}`;
+}
+
+interface Told {
+  readonly matched: boolean;
+  readonly text: string;
+}
+
+function tell(rule: CompiledRule, question: TraceQuestion): Told {
+  if (rule.never !== null) return { matched: false, text: rule.never };
+  const told = rule.dropped.map(why => `left out, which widens the rule: ${why}`);
+  const matches: string[] = [];
+  for (const group of rule.groups) {
+    const held = group.find(alternative => failureOf(alternative, question) === null);
+    if (held === undefined) {
+      return { matched: false, text: [...told, ...failures(group, question)].join('; ') };
+    }
+    for (const clause of clausesOf(held)) {
+      matches.push(`${clause.field} matched ${withExclusion(clause, saw(clause, question))}`);
+    }
+  }
+  if (matches.length === 0) matches.push('matches everything');
+  return { matched: true, text: [...told, ...matches].join('; ') };
 }
 
 function withExclusion({ negated, wants }: Clause, seen: string): string {
-  return negated ? `${seen} (none of ${list(wants)})` : seen;
+  return negated ? `${seen} (none of ${listed(wants)})` : seen;
 }
 
 /** Of each alternative the first clause that failed. */
 function failures(group: Group, question: TraceQuestion): string[] {
-  return group.alternatives.map(alternative => {
+  return group.map(alternative => {
     const clause = failureOf(alternative, question) as Clause;
-    const wants = clause.negated ? `wants none of ${list(clause.wants)}` : `wants ${list(clause.wants)}`;
+    const wants = clause.negated ? `wants none of ${listed(clause.wants)}` : `wants ${listed(clause.wants)}`;
     return `${clause.field} did not match: saw ${saw(clause, question)}, ${wants}`;
   });
 }
-
-type Clause = ConnectionClause | RequestClause;
 
 function clausesOf({ connection, request }: Alternative): Clause[] {
   return [...connection, ...request];
 }
 
 function failureOf({ connection, request }: Alternative, question: TraceQuestion): Clause | null {
+  const { rules, facts } = question;
   return (
-    connection.find(clause => !connectionHolds(clause, question.facts)) ??
-    request.find(clause => question.request === null || !requestHolds(clause, question.request)) ??
+    connection.find(clause => !connectionHolds(clause, facts)) ??
+    request.find(clause => !requestHolds(clause, rules.reading)) ??
     null
   );
-}
-
-function list(values: readonly string[]): string {
-  return values.join(' or ');
-}
-
-/** The value that a clause looked at. */
-function saw(clause: Clause, { facts, request }: TraceQuestion): string {
-  switch (clause.attribute) {
-    case 'principal':
-    case 'namespace':
-      return facts.identity ?? 'no peer identity';
-    case 'sourceIp':
-      return facts.sourceIp;
-    case 'port':
-      return String(facts.port);
-    default:
-      return request === null ? 'no request' : sawInRequest(clause, request);
-  }
-}
-
-function sawInRequest(clause: RequestClause, request: RequestAttributes): string {
-  switch (clause.attribute) {
-    case 'method':
-      return shown(request.method);
-    case 'path':
-      return shown(request.path);
-    case 'target':
-      return shown(targetOf(request));
-    case 'header': {
-      const lines = request.headerValues(clause.header);
-      return lines.length === 0 ? 'no such header' : lines.map(shown).join(' and ');
-    }
-    default:
-      return shown(request.host);
-  }
-}
-
-/** A byte string for reading. */
-function shown(text: string): string {
-  return text === '' ? '""' : Buffer.from(text, 'latin1').toString('utf8');
 }

@@ -25,6 +25,14 @@ export function expandTrustDomains(principals: readonly string[], trustDomains: 
   return expanded;
 }
 
+/**
+ * Values of `trustDomains` or `source.trustDomain`: one that names a trust domain of the mesh names all of them. Unlike in
+ * principals, `cluster.local` is a name like any other.
+ */
+export function expandTrustDomain(values: readonly string[], trustDomains: readonly string[]): string[] {
+  return [...new Set(values.flatMap(value => (trustDomains.includes(value) ? trustDomains : [value])))];
+}
+
 function isOwn(name: string, trustDomains: readonly string[]): boolean {
   return name === LOCAL || trustDomains.some(domain => domain === name || eitherCovers(domain, name));
 }

@@ -29,6 +29,8 @@ export function compileSnapshot(resources: Resources, workload: Workload, genera
         rootNamespace: mesh.rootNamespace,
         trustDomain: mesh.trustDomain,
         trustDomainAliases: mesh.trustDomainAliases,
+        providers: mesh.extensionProviders,
+        multipleProviders: false,
       },
     }),
     mtls: effectiveMtls({

@@ -22,7 +22,13 @@ function bind(policies: AuthorizationPolicy[], principal: string | null = 'spiff
   const authorization = compileAuthorization({
     policies,
     workload: { namespace: 'foo', labels: {} },
-    mesh: { rootNamespace: 'istio-system', trustDomain: 'td', trustDomainAliases: [] },
+    mesh: {
+      rootNamespace: 'istio-system',
+      trustDomain: 'td',
+      trustDomainAliases: [],
+      providers: [],
+      multipleProviders: false,
+    },
   });
   const connection = {
     principal,

@@ -120,7 +120,13 @@ function bind(all: AuthorizationPolicy[], given: Given) {
   const authorization = compileAuthorization({
     policies: all,
     workload: { namespace: 'foo', labels: {} },
-    mesh: { rootNamespace: 'root', trustDomain: 'mesh.example', trustDomainAliases: [] },
+    mesh: {
+      rootNamespace: 'root',
+      trustDomain: 'mesh.example',
+      trustDomainAliases: [],
+      providers: [],
+      multipleProviders: false,
+    },
   });
   return bindConnection(authorization, {
     principal: given.identity === null ? null : `spiffe://${given.identity}`,
