@@ -1,18 +1,25 @@
-import { ipBlockProblem, portProblem, readConditions, warnOfScheme } from './condition.ts';
+import { type Check, ipBlockProblem, portProblem, readConditions, warnOfScheme } from './condition.ts';
+import type { SectionsOf } from './document.ts';
 import { pathTemplateProblem } from './path-template.ts';
-import type { Operation, Rule, Source } from './resources.ts';
+import type { Operation, PolicyAction, Rule, Source } from './resources.ts';
 import type { Item, Section } from './section.ts';
-import type { Unsupported } from './unsupported.ts';
-
-type Check = (value: string) => string | null;
+import { checkServiceAccounts, trustDomainValueProblem } from './source-values.ts';
 
 const SOURCE_FIELDS = [
   ['principals', null],
   ['notPrincipals', null],
+  ['requestPrincipals', null],
+  ['notRequestPrincipals', null],
   ['namespaces', null],
   ['notNamespaces', null],
+  ['serviceAccounts', null],
+  ['notServiceAccounts', null],
+  ['trustDomains', trustDomainValueProblem],
+  ['notTrustDomains', trustDomainValueProblem],
   ['ipBlocks', ipBlockProblem],
   ['notIpBlocks', ipBlockProblem],
+  ['remoteIpBlocks', ipBlockProblem],
+  ['notRemoteIpBlocks', ipBlockProblem],
 ] as const satisfies readonly (readonly [keyof Source, Check | null])[];
 
 const OPERATION_FIELDS = [
@@ -26,28 +33,23 @@ const OPERATION_FIELDS = [
   ['notPaths', pathTemplateProblem],
 ] as const satisfies readonly (readonly [keyof Operation, Check | null])[];
 
-/** Fields of a source that Istio knows and Outrider does not evaluate yet. */
-const SOURCE_NOT_YET = [
-  'requestPrincipals',
-  'notRequestPrincipals',
-  'serviceAccounts',
-  'notServiceAccounts',
-  'trustDomains',
-  'notTrustDomains',
-  'remoteIpBlocks',
-  'notRemoteIpBlocks',
-];
+/** A CUSTOM rule is matched before tokens are verified, and Istio gives it no peer identity either. */
+const NOT_IN_CUSTOM = SOURCE_FIELDS.map(([name]) => name).filter(name => !/ipblocks$/i.test(name));
+const BESIDE_ACCOUNTS = ['principals', 'notPrincipals', 'namespaces', 'notNamespaces'];
 const MAX_SOURCES = 512; // Istio's custom resource definition
 
 /** Reads one of spec.rules. */
-export function readRule(rule: Section, unsupported: Unsupported): Rule {
-  const sources = readList(rule, 'from', 'source', MAX_SOURCES);
-  const from = sources?.map(source => readSource(source, unsupported)) ?? null;
-  const operations = readList(rule, 'to', 'operation', Number.POSITIVE_INFINITY);
-  const to = operations?.map(operation => readMatch(operation, OPERATION_FIELDS, false)) ?? null;
-  const when = readConditions(rule, unsupported);
-  rule.close();
-  return { from, to, when };
+export function readRule(section: Section, action: PolicyAction, sections: SectionsOf): Rule {
+  const read = { action, sections };
+  const from = readList(section, 'from', 'source', MAX_SOURCES)?.map(entry => readSource(entry, read));
+  const to = readList(section, 'to', 'operation', Number.POSITIVE_INFINITY)?.map(entry =>
+    readMatch(entry, OPERATION_FIELDS, sections),
+  );
+  const when = readConditions(section, read);
+  section.close();
+  const rule: Rule = { from: from ?? null, to: to ?? null, when };
+  sections.set(rule, section);
+  return rule;
 }
 
 /** The `source` of each `from`, or the `operation` of each `to`; an empty list is absent, as in Istio. */
@@ -66,25 +68,33 @@ function readList(rule: Section, field: string, inner: string, limit: number): r
   return entries.length === 0 ? null : found;
 }
 
-function readSource(section: Section, unsupported: Unsupported): Source {
-  let asked = false;
-  for (const name of SOURCE_NOT_YET) {
-    section.texts(name);
-    if (!section.hasEntries(name)) continue;
-    asked = true;
-    unsupported(section.keyOf(name), section.pathOf(name));
+interface Reading {
+  readonly action: PolicyAction;
+  readonly sections: SectionsOf;
+}
+
+function readSource(section: Section, { action, sections }: Reading): Source {
+  const source = readMatch(section, SOURCE_FIELDS, sections);
+  for (const field of ['serviceAccounts', 'notServiceAccounts']) {
+    checkServiceAccounts(section.texts(field) ?? [], section, field);
+    const beside = section.has(field) && BESIDE_ACCOUNTS.find(name => section.has(name));
+    if (beside) section.error(field, `cannot stand beside ${beside}; write two sources`);
   }
-  return readMatch(section, SOURCE_FIELDS, asked);
+  if (action !== 'CUSTOM') return source;
+  for (const field of NOT_IN_CUSTOM) {
+    if (section.hasEntries(field)) section.error(field, 'cannot be used with action CUSTOM');
+  }
+  return source;
 }
 
 /** Reads the fields of a source or an operation; an empty list is absent, as in Istio, with a warning. */
 function readMatch<K extends string>(
   section: Section,
   fields: readonly (readonly [K, Check | null])[],
-  askedBefore: boolean,
+  sections: SectionsOf,
 ): { readonly [field in K]?: readonly string[] } {
   const match: { [field in K]?: readonly string[] } = {};
-  let asked = askedBefore;
+  let asked = false;
   for (const [name, check] of fields) {
     const items = section.texts(name);
     if (section.isEmpty(name)) section.warning(name, 'is empty, which means absent; remove it');
@@ -95,6 +105,7 @@ function readMatch<K extends string>(
   }
   section.close();
   if (!asked) section.fault('is empty; write at least one field with a value');
+  sections.set(match, section);
   return match;
 }
 

@@ -1,11 +1,13 @@
 import { isAddressOrRange } from './addresses.ts';
+import type { SectionsOf } from './document.ts';
 import { quote } from './quote.ts';
 import type { Report } from './report.ts';
-import type { Condition } from './resources.ts';
+import type { Condition, PolicyAction } from './resources.ts';
 import type { Item, Section } from './section.ts';
-import type { Unsupported } from './unsupported.ts';
+import { checkServiceAccounts, wildcardProblem } from './source-values.ts';
 
-type Check = (value: string) => string | null;
+/** What is wrong with a value; null when nothing is. */
+export type Check = (value: string) => string | null;
 
 const anyValue: Check = () => null;
 
@@ -17,34 +19,67 @@ export const ipBlockProblem: Check = value =>
 export const portProblem: Check = value =>
   /^[0-9]+$/.test(value) && Number(value) <= 65_535 ? null : `${quote(value)} is not a port from 0 to 65535`;
 
-/** The `when` keys that Outrider evaluates, and what Istio checks of their values. */
-const SUPPORTED: ReadonlyMap<string, Check> = new Map([
-  ['source.principal', anyValue],
-  ['source.namespace', anyValue],
+/** The `when` keys without brackets, and what Istio checks of their values. */
+const KEYS: ReadonlyMap<string, Check> = new Map([
   ['source.ip', ipBlockProblem],
+  ['remote.ip', ipBlockProblem],
+  ['destination.ip', ipBlockProblem],
+  ['source.namespace', anyValue],
+  ['source.serviceAccount', anyValue], // checkServiceAccounts, for the whole list
+  ['source.principal', anyValue],
+  ['source.trustDomain', wildcardProblem],
+  ['request.auth.principal', anyValue],
+  ['request.auth.audiences', anyValue],
+  ['request.auth.presenter', anyValue],
   ['destination.port', portProblem],
+  ['connection.sni', anyValue],
 ]);
 
-/** Keys that Istio knows and Outrider does not evaluate yet. */
-const NOT_YET = new Set([
-  'remote.ip',
-  'source.serviceAccount',
-  'source.trustDomain',
-  'request.auth.principal',
-  'request.auth.audiences',
-  'request.auth.presenter',
-  'destination.ip',
-  'connection.sni',
-]);
-const NOT_YET_PREFIXES = ['request.auth.claims', 'experimental.envoy.filters.'];
+/** Keys that name something in brackets: how they start, and how Istio writes them. */
+const BRACKETED_KEYS: readonly (readonly [start: string, form: string])[] = [
+  ['request.headers', 'request.headers[name]'],
+  ['request.auth.claims', 'request.auth.claims[name]'],
+  ['experimental.envoy.filters.', 'experimental.envoy.filters.filter[key]'],
+];
 const BRACKETED = /^[^[]+\[.+\]$/s;
 
-/** Reads rules[].when[]. */
-export function readConditions(rule: Section, unsupported: Unsupported): readonly Condition[] {
-  return (rule.sections('when') ?? []).flatMap(section => readCondition(section, unsupported) ?? []);
+const EVALUATED = [/^request\.headers\[.+\]$/s, /^request\.auth\.claims\[.+\]$/s];
+
+/** Istio takes more keys than its own policy builder understands. */
+function canEvaluate(key: string): boolean {
+  return EVALUATED.some(form => form.test(key));
 }
 
-function readCondition(section: Section, unsupported: Unsupported): Condition | null {
+function cannot(key: string): string {
+  return key.startsWith('experimental.')
+    ? `${quote(key)} asks about metadata of Envoy's filters, which Outrider does not have`
+    : `${quote(key)} passes Istio's validation, but there is no such attribute`;
+}
+
+function consequence(action: PolicyAction): string {
+  return action === 'ALLOW'
+    ? 'the rule never matches'
+    : 'the condition is left out, which makes the rule wider: it matches whatever the rest of it does';
+}
+
+const NOT_IN_CUSTOM = new Set([
+  'source.namespace',
+  'source.serviceAccount',
+  'source.trustDomain',
+  'source.principal',
+]);
+
+interface Reading {
+  readonly action: PolicyAction;
+  readonly sections: SectionsOf;
+}
+
+/** Reads rules[].when[]. */
+export function readConditions(rule: Section, reading: Reading): readonly Condition[] {
+  return (rule.sections('when') ?? []).flatMap(section => readCondition(section, reading) ?? []);
+}
+
+function readCondition(section: Section, { action, sections }: Reading): Condition | null {
   const key = section.required('key', 'an attribute such as source.principal');
   const values = section.texts('values') ?? [];
   const notValues = section.texts('notValues') ?? [];
@@ -53,29 +88,29 @@ function readCondition(section: Section, unsupported: Unsupported): Condition | 
   if (!section.hasEntries('values') && !section.hasEntries('notValues')) {
     section.fault(`key ${key} needs values or notValues with at least one value`);
   }
-  const check = checkFor(key, section, unsupported);
+  const check = checkFor(key, section, action);
   for (const item of [...values, ...notValues]) checkValue(item, key, check, section);
-  return { key, values: values.map(textOf), notValues: notValues.map(textOf) };
+  if (key === 'source.serviceAccount') {
+    checkServiceAccounts(values, section, 'values');
+    checkServiceAccounts(notValues, section, 'notValues');
+  }
+  if (action === 'CUSTOM' && (NOT_IN_CUSTOM.has(key) || key.startsWith('request.auth.')))
+    section.error('key', `${key} cannot be used with action CUSTOM`);
+  const condition: Condition = { key, values: values.map(textOf), notValues: notValues.map(textOf) };
+  sections.set(condition, section);
+  return condition;
 }
 
 const textOf = ({ value }: Item): string => value;
 
-function checkFor(key: string, section: Section, unsupported: Unsupported): Check {
-  const check = SUPPORTED.get(key);
+function checkFor(key: string, section: Section, action: PolicyAction): Check {
+  const check = KEYS.get(key);
   if (check) return check;
-  if (NOT_YET.has(key)) unsupported(section.at('key'), `${section.pathOf('key')}: ${key}`);
-  else if (key.startsWith('request.headers')) checkBrackets(key, 'request.headers', section);
-  else if (NOT_YET_PREFIXES.some(prefix => key.startsWith(prefix))) {
-    checkBrackets(key, 'request.auth.claims', section);
-    unsupported(section.at('key'), `${section.pathOf('key')}: ${key}`);
-  } else section.error('key', unknownKey(key));
+  const bracketed = BRACKETED_KEYS.find(([start]) => key.startsWith(start));
+  if (bracketed === undefined) section.error('key', unknownKey(key));
+  else if (!BRACKETED.test(key)) section.error('key', `${quote(key)} must have the form ${bracketed[1]}`);
+  else if (!canEvaluate(key)) section.warning('key', `${cannot(key)}; ${consequence(action)}`);
   return anyValue;
-}
-
-function checkBrackets(key: string, example: string, section: Section): void {
-  const wellFormed =
-    BRACKETED.test(key) && (example !== 'request.headers' || key.startsWith('request.headers['));
-  if (!wellFormed) section.error('key', `${quote(key)} must have the form ${example}[name]`);
 }
 
 function unknownKey(key: string): string {

@@ -1,7 +1,7 @@
+import { refuseDryRun } from './annotations.ts';
 import type { FileExists } from './client-tls.ts';
 import type { ResourceDocument } from './document.ts';
 import { wildcardNameProblem } from './names.ts';
-import { refuseDryRun } from './peer-authentication.ts';
 import type { DestinationRule } from './resources.ts';
 import type { Section } from './section.ts';
 import { readSelector } from './selector.ts';

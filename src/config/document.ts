@@ -16,12 +16,16 @@ export interface OpenDocument {
   readonly report: Report;
 }
 
+/** The section that each part of a resource was read from: what knows places once the resource is whole. */
+export type SectionsOf = Map<object, Section>;
+
 /** A document ready for the reader of its kind. */
 export interface ResourceDocument extends OpenDocument {
   readonly metadata: Metadata;
   readonly origin: Origin;
   /** An empty section when the document has no spec, which Istio reads as `spec: {}`. */
   readonly spec: Section;
+  readonly sections: SectionsOf;
 }
 
 const DEFAULT_NAMESPACE = 'default';
@@ -62,14 +66,14 @@ export function openDocument(node: MapNode, file: string, faults: Fault[]): Open
 }
 
 /** Reads what all kinds share. Null after an error that leaves nothing to go on. */
-export function readDocument(open: OpenDocument): ResourceDocument | null {
+export function readDocument(open: OpenDocument, sections: SectionsOf): ResourceDocument | null {
   const { node, root, report, file } = open;
   const metadata = readMetadata(node, root, report);
   const spec = node.fields.has('spec') ? root.section('spec') : emptySpec(root);
   root.section('status');
   root.close();
   if (!spec || !metadata) return null;
-  return { ...open, metadata, origin: { file, line: node.line, column: node.column }, spec };
+  return { ...open, metadata, origin: { file, line: node.line, column: node.column }, spec, sections };
 }
 
 function subjectOf(node: MapNode, file: string): Subject {

@@ -9,6 +9,7 @@ const NETWORKING = 'networking.istio.io';
 const READ = new Map([
   ['PeerAuthentication', SECURITY],
   ['AuthorizationPolicy', SECURITY],
+  ['RequestAuthentication', SECURITY],
   ['DestinationRule', NETWORKING],
   ['ServiceEntry', NETWORKING],
   ['Sidecar', NETWORKING],
@@ -38,13 +39,6 @@ export function isReadable(document: OpenDocument): boolean {
     if (!report.failed) root.error('kind', `is missing; write one of ${[...READ.keys()].join(', ')}`);
     return false;
   }
-  if (kind === 'RequestAuthentication') {
-    root.error(
-      'kind',
-      'RequestAuthentication is not supported yet; refused, because requests would go unchecked',
-    );
-    return false;
-  }
   const group = READ.get(kind);
   if (group === undefined) return passOver(document);
   if (VERSIONS.get(group)?.some(version => apiVersion === `${group}/${version}`)) return true;
@@ -67,6 +61,6 @@ function passOver({ kind, root }: OpenDocument): false {
 }
 
 function hint(kind: string): string {
-  const meant = nearest(kind, [...READ.keys(), 'MeshConfig', 'RequestAuthentication']);
+  const meant = nearest(kind, [...READ.keys(), 'MeshConfig']);
   return meant === null ? '' : `; did you mean ${meant}?`;
 }

@@ -1,6 +1,13 @@
 import { readAuthorizationPolicy } from './authorization-policy.ts';
 import { readDestinationRule } from './destination-rule.ts';
-import { flattenList, kindOf, openDocument, type ResourceDocument, readDocument } from './document.ts';
+import {
+  flattenList,
+  kindOf,
+  openDocument,
+  type ResourceDocument,
+  readDocument,
+  type SectionsOf,
+} from './document.ts';
 import { canRead, isMeshFile, readManifestFiles } from './files.ts';
 import { deepFreeze } from './freeze.ts';
 import { isReadable } from './kinds.ts';
@@ -9,6 +16,7 @@ import type { MapNode } from './node.ts';
 import { overlapWarnings } from './overlaps.ts';
 import { readPeerAuthentication } from './peer-authentication.ts';
 import { reportInto } from './report.ts';
+import { readRequestAuthentication } from './request-authentication.ts';
 import type { Fault, MeshConfig, Origin, Resources } from './resources.ts';
 import { readServiceEntry } from './service-entry.ts';
 import { readSidecar } from './sidecar.ts';
@@ -48,6 +56,7 @@ type Mutable = { -readonly [K in Exclude<keyof Resources, 'mesh'>]: Resources[K]
 class Loader {
   readonly #faults: Fault[];
   readonly #places = new Map<string, Origin>();
+  readonly #sections: SectionsOf = new Map();
   readonly #lists: Mutable = {
     peerAuthentications: [],
     authorizationPolicies: [],
@@ -96,7 +105,7 @@ class Loader {
   #readResource(node: MapNode, file: string): void {
     const open = openDocument(node, file, this.#faults);
     if (!isReadable(open)) return;
-    const document = readDocument(open);
+    const document = readDocument(open, this.#sections);
     if (!document) return;
     this.#refuseDuplicate(document);
     this.#keep(document);
@@ -109,6 +118,8 @@ class Loader {
         return add(lists.peerAuthentications, readPeerAuthentication(document));
       case 'AuthorizationPolicy':
         return add(lists.authorizationPolicies, readAuthorizationPolicy(document));
+      case 'RequestAuthentication':
+        return add(lists.requestAuthentications, readRequestAuthentication(document));
       case 'DestinationRule':
         return add(lists.destinationRules, readDestinationRule(document, canRead));
       case 'ServiceEntry':

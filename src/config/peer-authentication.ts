@@ -1,3 +1,4 @@
+import { refuseDryRun } from './annotations.ts';
 import type { ResourceDocument } from './document.ts';
 import { quote } from './quote.ts';
 import type { MtlsMode, PeerAuthentication } from './resources.ts';
@@ -45,13 +46,4 @@ function readPorts(spec: Section, selected: boolean): PeerAuthentication['ports'
     return [];
   });
   return ports.sort((a, b) => a.port - b.port);
-}
-
-/** Istio refuses the annotation on every kind but AuthorizationPolicy. */
-export function refuseDryRun({ metadata, root, kind, report }: ResourceDocument): void {
-  if (metadata.annotations['istio.io/dry-run'] === undefined) return;
-  report.error(
-    root.at('metadata'),
-    `metadata.annotations: istio.io/dry-run has no meaning on a ${kind}; remove it`,
-  );
 }

@@ -1,7 +1,7 @@
 import { addressFamily } from './addresses.ts';
+import { refuseDryRun } from './annotations.ts';
 import type { ResourceDocument } from './document.ts';
 import { isDnsLabel, wildcardNameProblem } from './names.ts';
-import { refuseDryRun } from './peer-authentication.ts';
 import { quote } from './quote.ts';
 import type { EgressListener, Sidecar } from './resources.ts';
 import type { Section } from './section.ts';

@@ -23,6 +23,15 @@ export function readTargetRefs(spec: Section): boolean {
   return references.length > 0;
 }
 
+/** Says that a sidecar passes over a policy that is bound to something. */
+export function warnOfTargets(spec: Section): void {
+  const field = spec.has('targetRef') ? 'targetRef' : 'targetRefs';
+  spec.report.warning(
+    spec.keyOf(field),
+    'spec: a policy with targetRefs belongs to a gateway or waypoint; a sidecar passes it over',
+  );
+}
+
 function checkReference(reference: Section): void {
   const group = reference.text('group') || 'core';
   const kind = reference.required('kind');

@@ -6,7 +6,8 @@ const rule = (inner: string): string => `{rules: [${inner}]}`;
 const source = (inner: string): string => rule(`{from: [{source: ${inner}}]}`);
 const operation = (inner: string): string => rule(`{to: [{operation: ${inner}}]}`);
 const when = (inner: string): string => rule(`{when: [${inner}]}`);
-const NOT_YET = 'not supported yet; the policy is refused';
+const CUSTOM = 'action: CUSTOM, provider: {name: x}';
+const custom = (inner: string): string => `{${CUSTOM}, rules: [${inner}]}`;
 
 const SHAPE: readonly Case[] = [
   { title: 'an empty spec is valid: ALLOW that matches nothing', text: '{}' },
@@ -32,11 +33,22 @@ const SHAPE: readonly Case[] = [
     text: '{action: §""}',
     faults: ['error spec.action: "" is not one of'],
   },
-  { title: 'AUDIT', text: `{action: §AUDIT}`, faults: [`error spec.action: AUDIT: ${NOT_YET}`] },
+  { title: 'AUDIT without rules matches nothing', text: '{action: AUDIT}' },
+  { title: 'CUSTOM names its provider', text: custom('{}') },
   {
-    title: 'CUSTOM',
-    text: '{action: §CUSTOM, provider: {name: x}, rules: [{}]}',
-    faults: [`error spec.action: CUSTOM: ${NOT_YET}`],
+    title: 'CUSTOM without a provider is refused',
+    text: '§{action: CUSTOM, rules: [{}]}',
+    faults: ['error spec.provider: action CUSTOM needs a provider.name'],
+  },
+  {
+    title: 'CUSTOM with a provider without a name is refused',
+    text: '{action: CUSTOM, provider: §{name: ""}, rules: [{}]}',
+    faults: ['error spec.provider: action CUSTOM needs a provider.name'],
+  },
+  {
+    title: 'CUSTOM without rules is refused',
+    text: `§{${CUSTOM}}`,
+    faults: ['error spec.rules: CUSTOM without rules never matches; add an empty rule {}'],
   },
   {
     title: 'a provider goes with CUSTOM only',
@@ -86,10 +98,14 @@ const SHAPE: readonly Case[] = [
 
 const SOURCES: readonly Case[] = [
   {
-    title: 'every supported field of a source',
+    title: 'every field of a source',
     text: source(
-      '{principals: ["*"], notPrincipals: [a/ns/b/sa/c], namespaces: [a], notNamespaces: [b], ipBlocks: [10.0.0.0/8, "::1"], notIpBlocks: [1.2.3.4]}',
+      '{principals: ["*"], notPrincipals: [a/ns/b/sa/c], requestPrincipals: ["*"], notRequestPrincipals: [a/b], namespaces: [a], notNamespaces: [b], trustDomains: [a], notTrustDomains: [b], ipBlocks: [10.0.0.0/8, "::1"], notIpBlocks: [1.2.3.4], remoteIpBlocks: [1.2.3.4], notRemoteIpBlocks: [::/0]}',
     ),
+  },
+  {
+    title: 'service accounts, alone or with a namespace',
+    text: source('{serviceAccounts: [a, b/c], notServiceAccounts: [d]}'),
   },
   {
     title: 'an empty source is refused',
@@ -155,22 +171,91 @@ const SOURCES: readonly Case[] = [
       'error spec.rules[0].from[0].source.ipBlocks[0]: must be a string, not the number 1.5; quote it: "1.5"',
     ],
   },
+  {
+    title: 'remote blocks are addresses or CIDR ranges too',
+    text: source('{remoteIpBlocks: [§a, 10.0.0.0/8], notRemoteIpBlocks: [§1.2.3.4/33]}'),
+    faults: [
+      'error spec.rules[0].from[0].source.remoteIpBlocks[0]: "a" is not an IP address or CIDR range',
+      'error spec.rules[0].from[0].source.notRemoteIpBlocks[0]: "1.2.3.4/33"',
+    ],
+  },
+  {
+    title: 'service accounts are one or two names without wildcards',
+    text: source('{serviceAccounts: [a, n/a, §"*", §a/b/c, §/a, §n/, §"/"], notServiceAccounts: [§n/*]}'),
+    faults: [
+      'error spec.rules[0].from[0].source.serviceAccounts[2]: "*" holds a wildcard',
+      'error spec.rules[0].from[0].source.serviceAccounts[3]: "a/b/c" must have the form serviceAccount or',
+      'error spec.rules[0].from[0].source.serviceAccounts[4]: "/a" must have the form',
+      'error spec.rules[0].from[0].source.serviceAccounts[5]: "n/" must have the form',
+      'error spec.rules[0].from[0].source.serviceAccounts[6]: "/" must have the form',
+      'error spec.rules[0].from[0].source.notServiceAccounts[0]: "n/*" holds a wildcard',
+    ],
+  },
+  {
+    title: '17 service accounts are too many, and 321 bytes too long',
+    text: source(
+      `{serviceAccounts: §[${Array.from({ length: 17 }, (_, i) => `a${i}`).join(', ')}], notServiceAccounts: [${'é'.repeat(160)}, §${'é'.repeat(160)}a]}`,
+    ),
+    faults: [
+      'error spec.rules[0].from[0].source.serviceAccounts: has more than 16 values',
+      'error spec.rules[0].from[0].source.notServiceAccounts[1]: has more than 320 characters',
+    ],
+  },
+  ...['principals', 'notPrincipals', 'namespaces', 'notNamespaces'].map(
+    (field): Case => ({
+      title: `service accounts do not stand beside ${field}`,
+      text: source(`{serviceAccounts: §[a], notServiceAccounts: §[b], ${field}: [c]}`),
+      faults: [
+        `error spec.rules[0].from[0].source.serviceAccounts: cannot stand beside ${field}; write two sources`,
+        `error spec.rules[0].from[0].source.notServiceAccounts: cannot stand beside ${field}`,
+      ],
+    }),
+  ),
+  {
+    title: 'service accounts do not stand beside namespaces written empty either, which the schema counts',
+    text: source('{serviceAccounts: §[a], namespaces: §[]}'),
+    faults: [
+      'error spec.rules[0].from[0].source.serviceAccounts: cannot stand beside namespaces',
+      'warning spec.rules[0].from[0].source.namespaces: is empty',
+    ],
+  },
+  {
+    title: 'trust domains have one wildcard at most, at an edge, and no slash',
+    text: source(
+      '{trustDomains: ["*", "a*", "*a", §"*a*", §"**", §"a*b"], notTrustDomains: [a.b, §a/b, §""]}',
+    ),
+    faults: [
+      'error spec.rules[0].from[0].source.trustDomains[3]: "*a*" holds more than one wildcard',
+      'error spec.rules[0].from[0].source.trustDomains[4]: "**" holds more than one wildcard',
+      'error spec.rules[0].from[0].source.trustDomains[5]: "a*b" holds a wildcard in its middle',
+      'error spec.rules[0].from[0].source.notTrustDomains[1]: "a/b" holds "/"',
+      'error spec.rules[0].from[0].source.notTrustDomains[2]: is empty',
+    ],
+  },
   ...[
+    'principals',
+    'notPrincipals',
     'requestPrincipals',
     'notRequestPrincipals',
+    'namespaces',
+    'notNamespaces',
     'serviceAccounts',
     'notServiceAccounts',
     'trustDomains',
     'notTrustDomains',
-    'remoteIpBlocks',
-    'notRemoteIpBlocks',
   ].map(
     (field): Case => ({
-      title: `${field} refuses the policy`,
-      text: source(`{namespaces: [a], §${field}: [x]}`),
-      faults: [`error spec.rules[0].from[0].source.${field}: ${NOT_YET}`],
+      title: `${field} cannot be used with CUSTOM`,
+      text: custom(`{from: [{source: {ipBlocks: [1.2.3.4], ${field}: §[x]}}]}`),
+      faults: [`error spec.rules[0].from[0].source.${field}: cannot be used with action CUSTOM`],
     }),
   ),
+  {
+    title: 'addresses and operations can be used with CUSTOM',
+    text: custom(
+      '{from: [{source: {ipBlocks: [1.2.3.4], notIpBlocks: [::1], remoteIpBlocks: [::2], notRemoteIpBlocks: [::3]}}], to: [{operation: {hosts: [a], methods: [GET], ports: ["80"], paths: [/x]}}], when: [{key: remote.ip, values: [::1]}, {key: "request.headers[a]", values: [b]}]}',
+    ),
+  },
 ];
 
 const OPERATIONS: readonly Case[] = [
@@ -241,9 +326,9 @@ const OPERATIONS: readonly Case[] = [
 const CONDITIONS: readonly Case[] = [
   { title: 'no conditions', text: rule('{when: []}') },
   {
-    title: 'every supported key',
+    title: 'every key',
     text: when(
-      '{key: source.principal, values: [a]}, {key: source.namespace, notValues: [b]}, {key: source.ip, values: [10.0.0.0/8]}, {key: destination.port, values: ["80"]}, {key: "request.headers[x-a]", values: ["*"], notValues: [b]}',
+      '{key: remote.ip, values: ["::1"]}, {key: destination.ip, values: [10.0.0.1]}, {key: source.serviceAccount, values: [a/b]}, {key: source.trustDomain, values: ["a*"]}, {key: request.auth.principal, values: ["*"]}, {key: request.auth.audiences, values: [a]}, {key: request.auth.presenter, values: [a]}, {key: "request.auth.claims[a][b]", values: [c]}, {key: connection.sni, values: ["*.a"]}, {key: source.principal, values: [a]}, {key: source.namespace, notValues: [b]}, {key: source.ip, values: [10.0.0.0/8]}, {key: destination.port, values: ["80"]}, {key: "request.headers[x-a]", values: ["*"], notValues: [b]}',
     ),
   },
   {
@@ -294,22 +379,65 @@ const CONDITIONS: readonly Case[] = [
       "error spec.rules[0].when[1].key: destination.labels[x] was replaced by the policy's selector",
     ],
   },
+  {
+    title: 'claims and metadata stand in brackets',
+    text: when(
+      '{key: §request.auth.claims, values: [a]}, {key: §experimental.envoy.filters.a, values: [a]}, {key: §experimental.envoy, values: [a]}',
+    ),
+    faults: [
+      'error spec.rules[0].when[0].key: "request.auth.claims" must have the form request.auth.claims[name]',
+      'error spec.rules[0].when[1].key: "experimental.envoy.filters.a" must have the form experimental.envoy.filters.filter[key]',
+      'error spec.rules[0].when[2].key: "experimental.envoy" is not an attribute that Istio knows',
+    ],
+  },
+  {
+    title:
+      'values of addresses, service accounts and trust domains are checked; a condition takes a slash in the latter',
+    text: when(
+      '{key: remote.ip, values: [§a]}, {key: destination.ip, notValues: [§b]}, {key: source.serviceAccount, values: [§"*"], notValues: [§a/b/c]}, {key: source.trustDomain, values: [a/b, §"a*b"]}',
+    ),
+    faults: [
+      'error spec.rules[0].when[0].values[0]: "a" is not an IP address',
+      'error spec.rules[0].when[1].notValues[0]: "b" is not an IP address',
+      'error spec.rules[0].when[2].values[0]: "*" holds a wildcard',
+      'error spec.rules[0].when[2].notValues[0]: "a/b/c" must have the form',
+      'error spec.rules[0].when[3].values[1]: "a*b" holds a wildcard in its middle',
+    ],
+  },
+  {
+    title: "metadata of Envoy's filters is not there: an ALLOW rule never matches",
+    text: when('{key: §"experimental.envoy.filters.a.b[c]", values: [d]}'),
+    faults: [
+      'warning spec.rules[0].when[0].key: "experimental.envoy.filters.a.b[c]" asks about metadata of Envoy\'s filters, which Outrider does not have; the rule never matches',
+    ],
+  },
+  {
+    title: "metadata of Envoy's filters is not there: a DENY rule gets wider",
+    text: '{action: DENY, rules: [{when: [{key: §"experimental.envoy.filters.a.b[c]", values: [d]}]}]}',
+    faults: [
+      'warning spec.rules[0].when[0].key: "experimental.envoy.filters.a.b[c]" asks about metadata of Envoy\'s filters, which Outrider does not have; the condition is left out, which makes the rule wider',
+    ],
+  },
+  {
+    title: "a key that passes Istio's validation and is no attribute",
+    text: when('{key: §"request.headersX[a]", values: [b]}, {key: §"request.auth.claims.a[b]", values: [c]}'),
+    faults: [
+      'warning spec.rules[0].when[0].key: "request.headersX[a]" passes Istio\'s validation, but there is no such attribute; the rule never matches',
+      'warning spec.rules[0].when[1].key: "request.auth.claims.a[b]" passes',
+    ],
+  },
   ...[
-    'remote.ip',
+    'source.principal',
+    'source.namespace',
     'source.serviceAccount',
     'source.trustDomain',
     'request.auth.principal',
-    'request.auth.audiences',
-    'request.auth.presenter',
-    'request.auth.claims[a][b]',
-    'destination.ip',
-    'connection.sni',
-    'experimental.envoy.filters.a.b[c]',
+    'request.auth.claims[a]',
   ].map(
     (key): Case => ({
-      title: `the key ${key} refuses the policy`,
-      text: when(`{key: §"${key}", values: ["10.0.0.1"]}`),
-      faults: [`error spec.rules[0].when[0].key: ${key}: ${NOT_YET}`],
+      title: `the key ${key} cannot be used with CUSTOM`,
+      text: custom(`{when: [{key: §"${key}", values: [x]}]}`),
+      faults: [`error spec.rules[0].when[0].key: ${key} cannot be used with action CUSTOM`],
     }),
   ),
 ];
@@ -326,11 +454,6 @@ const BOUND: readonly Case[] = [
   {
     title: 'a policy with targetRef is taken, with a warning',
     text: `{§targetRef: ${gateway}}`,
-    faults: ['warning spec: a policy with targetRefs belongs'],
-  },
-  {
-    title: 'what is not supported does not matter when the policy is passed over',
-    text: `{§targetRefs: [${gateway}], action: AUDIT, rules: [{when: [{key: remote.ip, values: [1.2.3.4]}]}]}`,
     faults: ['warning spec: a policy with targetRefs belongs'],
   },
   {
@@ -370,6 +493,11 @@ const DENY_ON_TCP: readonly Case[] = [
     title: 'DENY with ports or with a source alone does not warn',
     text: '{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ["80"]}}]}, {from: [{source: {namespaces: [a]}}]}, {}]}',
   },
+  {
+    title: 'DENY with trust domains alone is warned of, as in Istio',
+    text: '{action: DENY, rules: [§{from: [{source: {trustDomains: [a]}}]}, §{from: [{source: {requestPrincipals: [a]}}]}]}',
+    faults: [`warning spec.rules[0]: ${TCP}`, `warning spec.rules[1]: ${TCP}`],
+  },
   { title: 'ALLOW does not warn', text: operation('{methods: [GET]}') },
 ];
 
@@ -381,19 +509,32 @@ const dryRun = (value: string, action: string): string =>
     `namespace: foo, annotations: {istio.io/dry-run: ${value}}`,
   );
 
-t.test('a dry run is refused: it must not be enforced', async t => {
-  t.match(loadText(dryRun('"true"', 'DENY')), {
-    ok: false,
-    faults: [{ line: 3, message: `metadata.annotations: istio.io/dry-run: ${NOT_YET}` }],
-  });
+t.test("a dry run is asked for with one of Go's words for true, and false is none", async t => {
+  for (const word of ['1', 't', 'T', 'TRUE', 'true', 'True']) {
+    const result = loadText(dryRun(`"${word}"`, 'DENY'));
+    t.match(result, { ok: true, resources: { authorizationPolicies: [{ dryRun: true }] } }, word);
+  }
+  for (const word of ['0', 'f', 'F', 'FALSE', 'false', 'False']) {
+    const result = loadText(dryRun(`"${word}"`, 'ALLOW'));
+    t.match(result, { ok: true, resources: { authorizationPolicies: [{ dryRun: false }] } }, word);
+  }
 });
 
-t.test('dry-run false is none, and other words are refused', async t => {
-  t.ok(loadText(dryRun('"false"', 'DENY')).ok);
-  t.match(loadText(dryRun('"yes"', 'DENY')), {
-    ok: false,
-    faults: [{ message: /must be "true" or "false"/ }],
-  });
+t.test('other words, and a dry run of AUDIT or CUSTOM, are refused', async t => {
+  for (const word of ['yes', '', 'tRUE', ' true']) {
+    t.match(
+      loadText(dryRun(`"${word}"`, 'DENY')),
+      { ok: false, faults: [{ line: 3, message: /istio.io\/dry-run must be "true" or "false"/ }] },
+      word,
+    );
+  }
+  for (const action of ['AUDIT', 'CUSTOM, provider: {name: x}']) {
+    t.match(
+      loadText(dryRun('"false"', action)),
+      { ok: false, faults: [{ line: 3, message: /istio.io\/dry-run goes with ALLOW and DENY only/ }] },
+      action,
+    );
+  }
 });
 
 t.test('a policy comes out as data: absent fields absent, empty lists gone', async t => {
@@ -411,6 +552,8 @@ t.test('a policy comes out as data: absent fields absent, empty lists gone', asy
         selector: { app: 'web' },
         bound: false,
         action: 'ALLOW',
+        provider: null,
+        dryRun: false,
         rules: [
           {
             from: [{ principals: ['a', 'b'] }],
@@ -424,10 +567,13 @@ t.test('a policy comes out as data: absent fields absent, empty lists gone', asy
   );
 });
 
-t.test('a bound policy is marked, one that cannot be evaluated is left out', async t => {
-  const bound = loadText(wrap(`{targetRef: ${gateway}, rules: [{}]}`));
-  t.match(bound, { ok: true, resources: { authorizationPolicies: [{ bound: true }] } });
-  const audit = loadText(wrap(`{targetRef: ${gateway}, action: AUDIT}`));
-  t.match(audit, { ok: true });
-  t.same(audit.ok && audit.resources.authorizationPolicies, []);
+t.test('a bound policy is marked, and CUSTOM keeps the name of its provider', async t => {
+  t.match(loadText(wrap(`{targetRef: ${gateway}, action: AUDIT, rules: [{}]}`)), {
+    ok: true,
+    resources: { authorizationPolicies: [{ bound: true, action: 'AUDIT', provider: null }] },
+  });
+  t.match(loadText(wrap(custom('{}'))), {
+    ok: true,
+    resources: { authorizationPolicies: [{ bound: false, action: 'CUSTOM', provider: 'x' }] },
+  });
 });

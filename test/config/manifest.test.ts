@@ -97,9 +97,9 @@ const DOCUMENTS: readonly Case[] = [
     faults: ['warning kind: Sidecar is not a kind that Outrider reads; it is passed over'],
   },
   {
-    title: 'RequestAuthentication is refused: requests would go unchecked',
-    text: 'apiVersion: security.istio.io/v1\nkind: §RequestAuthentication\nmetadata: {name: it}\n',
-    faults: ['error kind: RequestAuthentication is not supported yet; refused'],
+    title: 'RequestAuthentication is a kind of security.istio.io',
+    text: 'apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: it}\n---\napiVersion: §security.istio.io/v2\nkind: RequestAuthentication\nmetadata: {name: other}\n',
+    faults: ['error apiVersion: "security.istio.io/v2"; a RequestAuthentication has security.istio.io/v1 or'],
   },
   {
     title: 'kinds that are not implemented are passed over with a warning',
