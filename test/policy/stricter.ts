@@ -1,0 +1,133 @@
+/**
+ * Where Outrider refuses what Istio and Envoy let pass, on purpose: one entry each, with the reason, and with what tells
+ * such a difference from a fault. `scripts/diff-istio.ts` excuses nothing else; docs/POLICY.md has the list as a table.
+ */
+
+/** A request that Istio and Envoy decided, and what Outrider said. Only the keys of `expect` were compared. */
+export interface DecisionDifference {
+  readonly request: {
+    readonly protocol?: string;
+    readonly transport?: string;
+    readonly source?: { readonly principal?: string };
+    readonly request?: {
+      readonly path?: string;
+      readonly host?: string;
+      readonly headers?: Readonly<Record<string, readonly string[]>>;
+    };
+  };
+  readonly expect: Verdict;
+  readonly got: Verdict;
+}
+
+export interface Verdict {
+  readonly decision?: string;
+  readonly status?: number | null;
+  readonly reason?: string;
+  readonly path?: string;
+}
+
+export interface Stricter {
+  readonly id: string;
+  /** What Outrider does, in one line. */
+  readonly what: string;
+  /** What Istio and Envoy do, and why Outrider does not. */
+  readonly why: string;
+  /** Whether a difference is this one; null where neither `explain` nor `check` shows it, only the wire. */
+  readonly excuses: ((difference: DecisionDifference) => boolean) | null;
+}
+
+export const STRICTER: readonly Stricter[] = [
+  {
+    id: 'unreadable-principal',
+    what: 'A certificate whose URI is no SPIFFE ID (an empty segment, `%`, `+`, a query) is refused in the handshake.',
+    why: 'Envoy compares whatever text stands there. Two readers of such a name can see two workloads in it.',
+    excuses: ({ request, got }) =>
+      got.decision === 'deny' && got.reason === 'bad_spiffe_id' && !isSpiffeId(request.source?.principal),
+  },
+  {
+    id: 'one-spiffe-id',
+    what: 'A certificate with several URIs, or none, is refused in the handshake.',
+    why: 'Envoy tries each one against the policy, so one peer would be several principals.',
+    excuses: null,
+  },
+  {
+    id: 'host-port',
+    what: 'A `Host` whose port is empty or no number, such as `a.com:` or `a.com:http`, is 400.',
+    why: 'Envoy passes it on. A `hosts` rule and the app may disagree about which host that is.',
+    excuses: ({ request, got }) =>
+      got.status === 400 &&
+      got.reason === 'bad_request: invalid Host' &&
+      /^[^:]+:\D*$/.test(request.request?.host ?? ''),
+  },
+  {
+    id: 'dot-segments-with-parameters',
+    what: 'A segment `..;x` or `.;x` that comes out of percent-decoding is resolved like `..` and `.`.',
+    why: 'Envoy resolves it where it is written so, but leaves the one it decoded itself (`%2e%2e;`). Java servers resolve that one, behind the policy’s back.',
+    excuses: ({ request, expect, got }) =>
+      /%2e/i.test(request.request?.path ?? '') &&
+      DOT_SEGMENT_WITH_PARAMETER.test(expect.path ?? '') &&
+      got.path !== undefined &&
+      !DOT_SEGMENT_WITH_PARAMETER.test(got.path),
+  },
+  {
+    id: 'malformed-request',
+    what: 'A request that two servers could read differently is 400: two lengths, a length beside chunked, a bare CR or LF, a folded or misspelt field.',
+    why: 'Envoy mends some of them on the way.',
+    excuses: null,
+  },
+  {
+    id: 'http2-refused',
+    what: 'HTTP/2, gRPC with it, is 400 on ports of HTTP or of an undeclared protocol. A port that is declared `tcp` passes it on, decided once a connection.',
+    why: 'Outrider does not speak HTTP/2 yet. Passed on as bytes, its requests would go past the rules for requests. `explain` decides them as they will be decided.',
+    excuses: null,
+  },
+  {
+    id: 'late-request-line',
+    what: 'On a port whose protocol nobody declared, a request line that shows up on a connection that was taken for TCP ends it.',
+    why: 'In Istio a slow client becomes TCP once the detection times out, and its requests go past the rules for requests.',
+    excuses: null,
+  },
+  {
+    id: 'tcp-before-the-first-byte',
+    what: 'A TCP connection that policy denies is closed before the app hears of it.',
+    why: 'Envoy decides at the client’s first byte, when an app that speaks first has already said its greeting.',
+    excuses: null,
+  },
+  {
+    id: 'open-connections',
+    what: 'A new configuration closes open connections that it would not let in: plaintext on a port that became STRICT, peers of a trust domain that is no longer accepted, TCP that is now denied.',
+    why: 'Envoy drains the listener and lets them live on for some time.',
+    excuses: null,
+  },
+  {
+    id: 'own-client-cert-header',
+    what: '`x-forwarded-client-cert` from the client is replaced, on plaintext too. Policy and app see Outrider’s own.',
+    why: 'Istio keeps what a mesh peer sent and appends to it, so that a caller writes the first element. `APPEND_FORWARD` in the mesh config is Istio’s way.',
+    excuses: null,
+  },
+  {
+    id: 'mesh-services-by-mutual-tls',
+    what: 'Calls to a `MESH_INTERNAL` service go by mutual TLS, unless a DestinationRule, the mesh config or the endpoint says otherwise.',
+    why: 'Istio wants a label on the endpoint for that; without it, plaintext is the silent default.',
+    excuses: null,
+  },
+  {
+    id: 'one-fault-refuses-all',
+    what: 'One invalid resource refuses the whole configuration: at start `run` ends, later the last good one stays.',
+    why: 'Istio’s API server refuses resources one by one; a folder that is half in force is a policy that nobody wrote.',
+    excuses: null,
+  },
+];
+
+const DOT_SEGMENT_WITH_PARAMETER = /(?:^|\/)\.{1,2};[^/]*(?:\/|$)/;
+
+/** SPIFFE-ID 2: a lower-case trust domain, then segments of letters, digits, `.`, `-`, `_`; none empty, `.` or `..`. */
+function isSpiffeId(principal = ''): boolean {
+  return /^spiffe:\/\/[a-z0-9._-]+(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)+$/.test(principal);
+}
+
+/** The entry that a difference is, or null: then it is a fault. What Outrider allows and Istio denies never is one. */
+export function stricterBehaviour(difference: DecisionDifference): Stricter | null {
+  if (difference.expect.decision === 'deny' && difference.got.decision !== 'deny') return null;
+  return STRICTER.find(({ excuses }) => excuses?.(difference)) ?? null;
+}
