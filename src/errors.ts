@@ -4,13 +4,26 @@
  */
 
 /** Envoy's response flags that Outrider emits; '-' is none. */
-export type ResponseFlag = '-' | 'NR' | 'DPE' | 'UF' | 'UC' | 'UO' | 'UH' | 'UT' | 'DC' | 'UPE' | 'DT';
+export type ResponseFlag =
+  | '-'
+  | 'NR'
+  | 'DPE'
+  | 'UF'
+  | 'UC'
+  | 'UO'
+  | 'UH'
+  | 'UT'
+  | 'DC'
+  | 'UPE'
+  | 'DT'
+  | 'UAEX';
 
 export type FailureCode =
   | 'bad_request'
   | 'headers_too_large'
   | 'request_timeout'
   | 'policy_denied'
+  | 'payload_too_large'
   | 'no_route'
   | 'connect_failed'
   | 'upstream_reset'
@@ -34,6 +47,7 @@ export const FAILURES: Readonly<Record<FailureCode, Failure>> = Object.freeze({
   headers_too_large: row(431, 'Request Header Fields Too Large', 13, 'DPE', ''),
   request_timeout: row(408, 'Request Timeout', 14, 'DT', 'request timeout'),
   policy_denied: row(403, 'Forbidden', 7, '-', 'RBAC: access denied'),
+  payload_too_large: row(413, 'Payload Too Large', 2, '-', 'Payload Too Large'),
   no_route: row(502, 'Bad Gateway', 14, 'NR', 'no route'),
   connect_failed: row(503, 'Service Unavailable', 14, 'UF', 'upstream connect error: %s'),
   upstream_reset: row(503, 'Service Unavailable', 14, 'UC', 'upstream reset before response'),

@@ -100,12 +100,12 @@ export function same(text: string, start: number, lower: string): boolean {
   return true;
 }
 
-/** As `same`, and `_` counts as `-`: WSGI and CGI fold the two, so an app could take one for the other. */
-function alike(text: string, start: number, lower: string): boolean {
+/** As `same`, and `_` and `-` are one: WSGI and CGI fold the two, so an app could take one for the other. */
+export function alike(text: string, start: number, lower: string): boolean {
   for (let i = 0; i < lower.length; i++) {
     const wanted = lower.charCodeAt(i);
     const seen = text.charCodeAt(start + i);
-    if (seen === wanted || (wanted === 0x2d && seen === 0x5f)) continue;
+    if (seen === wanted || (wanted === 0x2d && seen === 0x5f) || (wanted === 0x5f && seen === 0x2d)) continue;
     if (seen < 0x41 || seen > 0x5a || (seen | 0x20) !== wanted) return false;
   }
   return true;

@@ -4,7 +4,10 @@
  * one connection only (RFC 9110 7.6.1) and those that Outrider itself vouches for. Runs of kept lines are one slice.
  */
 import {
+  alike,
   CONNECTION,
+  CONTENT_LENGTH,
+  EXPECT,
   FORWARDED_PROTO,
   HOP_BY_HOP,
   HOST,
@@ -28,6 +31,8 @@ export interface RequestEdits {
   readonly added: string;
   /** Lines of these field codes are left out, since `added` replaces them. */
   readonly drop: number;
+  /** Lower-case names of further fields that are left out, `_` and `-` alike; never those that frame the message. */
+  readonly remove: readonly string[] | null;
 }
 
 /** Bits of RequestEdits.drop. */
@@ -41,7 +46,7 @@ export const DROP_TRACESTATE = 16;
 export function writeRequestHead(head: RequestHead, edits: RequestEdits): string {
   let out = `${head.method} ${edits.target} HTTP/1.1\r\n`;
   if (head.absolute || head.host === '') out += `Host: ${head.host}\r\n`;
-  out += keptFields(head, edits.drop, head.absolute);
+  out += keptFields(head, edits.drop, head.absolute, edits.remove);
   out += edits.added;
   if (head.framing === 'chunked') out += 'Transfer-Encoding: chunked\r\n';
   if (head.upgrade !== null) {
@@ -57,7 +62,7 @@ export function writeResponseHead(
   delivery: 'same' | 'chunked' | 'bare',
   connection: 'close' | 'keep-alive' | '',
 ): string {
-  let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n${keptFields(head, 0, false)}`;
+  let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n${keptFields(head, 0, false, null)}`;
   if ((head.framing === 'chunked' && delivery === 'same') || delivery === 'chunked') {
     out += 'Transfer-Encoding: chunked\r\n';
   }
@@ -68,7 +73,12 @@ export function writeResponseHead(
   return `${out}\r\n`;
 }
 
-function keptFields(head: MessageHead, drop: number, dropHost: boolean): string {
+function keptFields(
+  head: MessageHead,
+  drop: number,
+  dropHost: boolean,
+  remove: readonly string[] | null,
+): string {
   const { text, fields, nominated } = head;
   const length = fields.length;
   if (length === 0) return '';
@@ -78,9 +88,10 @@ function keptFields(head: MessageHead, drop: number, dropHost: boolean): string 
     const code = fields[i + 4] as number;
     const start = fields[i] as number;
     if (
-      code === PLAIN
+      (code === PLAIN
         ? nominated === null || !isNominated(nominated, text, start, fields[i + 1] as number)
-        : !dropped(code, drop, dropHost)
+        : !dropped(code, drop, dropHost)) &&
+      (remove === null || !isRemoved(remove, code, text, start, fields[i + 1] as number))
     ) {
       continue;
     }
@@ -120,6 +131,19 @@ function dropped(code: number, drop: number, dropHost: boolean): boolean {
 
 function isNominated(nominated: readonly string[], text: string, start: number, end: number): boolean {
   return nominated.includes(text.slice(start, end).toLowerCase());
+}
+
+function isRemoved(
+  remove: readonly string[],
+  code: number,
+  text: string,
+  start: number,
+  end: number,
+): boolean {
+  // Without these the message is another one, or none.
+  if (code === HOST || code === CONTENT_LENGTH || code === EXPECT) return false;
+  for (const name of remove) if (name.length === end - start && alike(text, start, name)) return true;
+  return false;
 }
 
 /** Upgrade without h2c: an upgrade to HTTP/2 would carry later requests past policy (RFC 9113 removed it). */

@@ -170,7 +170,7 @@ function outcomeOf(status: number, flag: string): 'ok' | 'gateway_error' | 'erro
   return status >= 500 ? 'error' : 'ok';
 }
 
-const NO_EDITS: RequestEdits = { target: '', added: '', drop: 0 };
+const NO_EDITS: RequestEdits = { target: '', added: '', drop: 0, remove: null };
 
 /**
  * What every request gets: x-request-id when it has none, traceparent when tracing. Begins the span.
@@ -193,7 +193,7 @@ export function standardEdits(
     added += `traceparent: ${span.traceparent}\r\n`;
     drop |= span.newTrace ? DROP_TRACEPARENT | DROP_TRACESTATE : DROP_TRACEPARENT;
   }
-  return { target: options.target, added, drop };
+  return { target: options.target, added, drop, remove: null };
 }
 
 function requestIdOf(head: RequestHead): string | null {

@@ -34,6 +34,7 @@ const FLAGS: Readonly<Record<ResponseFlag, number>> = {
   DC: 8,
   UPE: 9,
   DT: 10,
+  UAEX: 11,
 };
 const PROTOCOLS: Readonly<Record<RequestProtocol, number>> = { http: 0, grpc: 1, tcp: 2 };
 const MAX_KINDS = 64; // series cached for one connection; an app that answers with every status there is starts over

@@ -139,7 +139,12 @@ class LoopHandler implements RequestHandler<ProxiedRequest> {
       this.#connect(exchange, request);
       return;
     }
-    const edits = options.edits?.(exchange) ?? { target: exchange.head.rawPath, added: '', drop: DROP_XFCC };
+    const edits = options.edits?.(exchange) ?? {
+      target: exchange.head.rawPath,
+      added: '',
+      drop: DROP_XFCC,
+      remove: null,
+    };
     const send = (): void => request.send(destination, edits);
     if (options.onRequest === undefined) send();
     else options.onRequest(request, send);

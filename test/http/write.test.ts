@@ -27,7 +27,7 @@ function request(
 ): string {
   const head = parseRequest([start, ...lines, '', ''].join('\r\n'));
   if (head instanceof ParseFault) throw new Error(head.what);
-  return writeRequestHead(head, { target: head.rawPath, added: '', drop: DROP_XFCC, ...edits });
+  return writeRequestHead(head, { target: head.rawPath, added: '', drop: DROP_XFCC, remove: null, ...edits });
 }
 
 function response(
@@ -183,4 +183,30 @@ t.test('the status line: the code and the reason as they came, HTTP/1.1', async 
     const head = parseResponse(`${line}\r\n\r\n`, 'GET');
     t.equal(head instanceof ParseFault ? head.what : writeResponseHead(head, 'same', ''), `${sent}\r\n\r\n`);
   }
+});
+
+t.test('fields whose removal is asked for are left out in any spelling, every line of them', async t => {
+  const lines = [
+    'Authorization: Bearer a',
+    'X-Jwt-Payload: spoofed',
+    'x_jwt_payload: spoofed too',
+    'X-Kept: 1',
+    'X-Request-Id: 1',
+    'x-jwt-payloads: kept',
+  ];
+  const remove = ['authorization', 'x-jwt-payload', 'x-request-id'];
+  t.same(forwarded(lines, { remove }), ['X-Kept: 1', 'x-jwt-payloads: kept']);
+  t.same(forwarded(lines, { remove: ['x_kept', 'x_jwt-payload'] }), [lines[0], lines[4], lines[5]]);
+  t.same(forwarded(lines, { remove: [], added: 'a: b\r\n' }), [...lines, 'a: b']);
+});
+
+t.test('what makes the message that it is stays, whatever is asked for', async t => {
+  const lines = ['Content-Length: 0', 'Expect: 100-continue'];
+  t.same(forwarded(lines, { remove: ['host', 'content-length', 'expect'] }), lines);
+  t.match(request(['Host: a', 'Transfer-Encoding: chunked'], { remove: ['transfer-encoding'] }), /chunked/);
+});
+
+t.test('a removal beside options of the connection and drops: each line goes once', async t => {
+  const lines = ['X-A: 1', 'Connection: x-b', 'X-B: 2', 'X-C: 3', 'X-Forwarded-Proto: https', 'X-D: 4'];
+  t.same(forwarded(lines, { drop: DROP_PROTO, remove: ['x-b', 'x-c'] }), ['X-A: 1', 'X-D: 4']);
 });
