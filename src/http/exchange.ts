@@ -1,7 +1,7 @@
 // Hot path: no promise, closure or string per chunk.
 /**
  * The seam between framing and everything else: one request and its response, whatever the wire looks like.
- * The loop calls `onRequest`; the handler answers with `forward`, `reply` or `tunnel`, at once or later.
+ * The loop calls `onRequest`; the handler answers with `forward`, `reply`, `answer` or `acceptTunnel`, at once or later.
  */
 import type { Socket } from 'node:net';
 import type { FailureCode, ResponseFlag } from '../errors.ts';
@@ -41,6 +41,30 @@ export interface HttpLimits {
   readonly responseTimeoutMs: number;
 }
 
+/** An answer of Outrider's own that is not in the failure table: a token's verdict, an external authorizer's. */
+export interface LocalAnswer {
+  /** A final one, 200 to 599. */
+  readonly status: number;
+  /** Any but those that frame the message; names and values that could break out of a line are made harmless. */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Text is sent as UTF-8, and as text/plain when `headers` do not say otherwise. */
+  readonly body: string | Buffer;
+  /** What a gRPC request gets in place of status and body. */
+  readonly grpcStatus: number;
+  readonly grpcMessage: string;
+  readonly flag: ResponseFlag;
+  /** Envoy's response code details. */
+  readonly details: string;
+}
+
+/** Changes to the final response on one exchange, the app's or our own; never to what frames it. */
+export interface ResponseEdits {
+  /** Lower-case names of fields that are left out first. */
+  readonly remove: readonly string[];
+  /** Complete lines that are added, each ending in CRLF. */
+  readonly added: string;
+}
+
 /** One request; `C` is what the handler keeps with it. */
 export interface Exchange<C> {
   readonly head: RequestHead;
@@ -52,6 +76,8 @@ export interface Exchange<C> {
   details: string;
   /** grpc-status of the response, or ''. */
   grpcStatus: string;
+  /** Set before the response's head comes; null = none. */
+  responseEdits: ResponseEdits | null;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   /** performance.now() when the response's head came, or -1. */
@@ -62,6 +88,8 @@ export interface Exchange<C> {
   forward(client: UpstreamConnection, edits: RequestEdits): void;
   /** Answers from the failure table. `detail` goes into the body where the table has a place for it. */
   reply(code: FailureCode, detail: string, details: string): void;
+  /** Answers with what somebody else chose. HEAD gets no body, gRPC its own form. */
+  answer(answer: LocalAnswer): void;
   /** CONNECT that the proxy serves itself: answers 200, then hands the bytes over. */
   acceptTunnel(): void;
 }

@@ -1,15 +1,15 @@
 // Hot path: no promise, closure or string per chunk.
 /** One request on an HTTP/1.1 client connection: sends it upstream, and is the sink of its response. */
-import type { FailureCode, ResponseFlag } from '../errors.ts';
-import { FAILURES } from '../errors.ts';
-import type { Exchange } from './exchange.ts';
+import { FAILURES, type FailureCode, type ResponseFlag } from '../errors.ts';
+import type { Exchange, LocalAnswer, ResponseEdits } from './exchange.ts';
 import type { Delivery } from './h1-body.ts';
 import { type H1Client, HIGH_WATER_BYTES, type ResponseSink } from './h1-client.ts';
 import type { ParseFault, RequestHead, ResponseHead } from './h1-parser.ts';
 import type { H1Server } from './h1-server.ts';
 import { offeredProtocols, type RequestEdits, writeRequestHead, writeResponseHead } from './h1-write.ts';
+import { writeAnswer } from './local-answer.ts';
 import { Outbox } from './outbox.ts';
-import { localResponse } from './reply.ts';
+import { failureAnswer, localResponse } from './reply.ts';
 
 /** Request bytes held while no upstream connection is there; then the client is paused. */
 const READ_AHEAD_BYTES = 64 * 1024;
@@ -28,6 +28,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   flag: ResponseFlag = '-';
   details = '';
   grpcStatus = '';
+  responseEdits: ResponseEdits | null = null;
   bytesSent = 0;
   responseMs = -1;
   attempts = 0;
@@ -124,29 +125,56 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   }
 
   reply(code: FailureCode, detail: string, details: string): void {
-    if (this.#over) return;
-    const server = this.#server;
-    if (this.flag === '-') this.flag = FAILURES[code].flag;
-    if (this.details === '') this.details = details;
-    if (this.#responded) {
-      this.#breakOff();
+    const { flag, grpcStatus } = FAILURES[code];
+    if (!this.#mayAnswer(flag, details)) return;
+    this.#keep = this.#keepsAfterOwn() && code !== 'bad_request';
+    if (this.responseEdits !== null) {
+      this.#write(failureAnswer(code, detail, details));
       return;
     }
-    const framed = server.reader.done && server.reader.fault === null;
-    this.#keep = framed && this.#clientKeeps() && !server.draining && code !== 'bad_request';
-    const reply = localResponse({
-      code,
-      detail,
-      grpc: this.head.grpc,
-      bodiless: this.head.method === 'HEAD',
-      close: !this.#keep,
-    });
-    this.status = reply.status;
-    this.bytesSent = reply.bodyBytes;
-    if (this.head.grpc) this.grpcStatus = String(FAILURES[code].grpcStatus);
+    const { grpc } = this.head;
+    const bodiless = this.head.method === 'HEAD';
+    const reply = localResponse({ code, detail, grpc, bodiless, close: !this.#keep });
+    this.#server.out.text(reply.text);
+    this.#answered(reply.status, reply.bodyBytes, grpcStatus);
+  }
+
+  answer(answer: LocalAnswer): void {
+    if (!this.#mayAnswer(answer.flag, answer.details)) return;
+    this.#keep = this.#keepsAfterOwn();
+    this.#write(answer);
+  }
+
+  /** Notes why an answer of our own is due. @returns false when it comes too late; then what had begun is broken off */
+  #mayAnswer(flag: ResponseFlag, details: string): boolean {
+    if (this.#over) return false;
+    if (this.flag === '-') this.flag = flag;
+    if (this.details === '') this.details = details;
+    if (this.#responded) this.#breakOff();
+    return !this.#responded;
+  }
+
+  #keepsAfterOwn(): boolean {
+    const { reader, draining } = this.#server;
+    return reader.done && reader.fault === null && this.#clientKeeps() && !draining;
+  }
+
+  #write(answer: LocalAnswer): void {
+    const { method, grpc } = this.head;
+    const written = writeAnswer(answer, { method, grpc, close: !this.#keep, edits: this.responseEdits });
+    const { out } = this.#server;
+    out.text(written.head);
+    if (written.body !== null) out.data(written.body);
+    this.#answered(written.status, written.body?.length ?? 0, answer.grpcStatus);
+  }
+
+  #answered(status: number, bodyBytes: number, grpcStatus: number): void {
+    const { out, duct } = this.#server;
+    this.status = status;
+    this.bytesSent = bodyBytes;
+    if (this.head.grpc) this.grpcStatus = String(grpcStatus);
     this.#responded = true;
-    server.out.text(reply.text);
-    server.out.flush(server.duct.socket, false);
+    out.flush(duct.socket, false);
     this.#end(this.#keep);
   }
 

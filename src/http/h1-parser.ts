@@ -101,6 +101,19 @@ export class MessageHead {
     }
     return null;
   }
+
+  /** Every field as it was sent, names in lower case, but for those of one connection and those of the mesh's own. */
+  sentFields(): (readonly [name: string, value: string])[] {
+    const { text, fields, nominated } = this;
+    const found: (readonly [string, string])[] = [];
+    for (let i = 0; i < fields.length; i += STRIDE) {
+      if (!isEndToEnd(fields[i + 4] as number)) continue;
+      const name = text.slice(fields[i] as number, fields[i + 1] as number).toLowerCase();
+      if (nominated?.includes(name)) continue;
+      found.push([name, text.slice(fields[i + 2] as number, fields[i + 3] as number)]);
+    }
+    return found;
+  }
 }
 
 /** One request head; also what policy reads of a request (`method`, `host`, `path`, `rawPath`, `headerValues`). */
@@ -134,19 +147,6 @@ export class RequestHead extends MessageHead {
   override headerValues(name: string): string[] {
     if (name === 'x-forwarded-client-cert') return this.clientCert === '' ? [] : [this.clientCert];
     return this.edits === null ? this.sentValues(name) : this.edits.valuesOf(name, this.sentValues(name));
-  }
-
-  /** Every field as it was sent, names in lower case, but for those of one connection and those of the mesh's own. */
-  sentFields(): (readonly [name: string, value: string])[] {
-    const { text, fields, nominated } = this;
-    const found: (readonly [string, string])[] = [];
-    for (let i = 0; i < fields.length; i += STRIDE) {
-      if (!isEndToEnd(fields[i + 4] as number)) continue;
-      const name = text.slice(fields[i] as number, fields[i + 1] as number).toLowerCase();
-      if (nominated?.includes(name)) continue;
-      found.push([name, text.slice(fields[i + 2] as number, fields[i + 3] as number)]);
-    }
-    return found;
   }
 }
 

@@ -1,5 +1,6 @@
 /** The answers that Outrider gives itself, as bytes, from the failure table (interface, section 4). */
 import { FAILURES, type FailureCode } from '../errors.ts';
+import type { LocalAnswer } from './exchange.ts';
 
 /**
  * A whole response.
@@ -14,7 +15,7 @@ export function localResponse(options: {
   close: boolean;
 }): { text: string; status: number; bodyBytes: number } {
   const failure = FAILURES[options.code];
-  const body = asciiOnly(failure.body.replace('%s', () => options.detail));
+  const body = bodyOf(options.code, options.detail);
   const connection = options.close ? 'connection: close\r\n' : '';
   if (options.grpc) {
     const text = `HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: ${failure.grpcStatus}\r\ngrpc-message: ${grpcMessage(body)}\r\ncontent-length: 0\r\ndate: ${httpDate()}\r\n${connection}\r\n`;
@@ -24,6 +25,17 @@ export function localResponse(options: {
   return options.bodiless
     ? { text: head, status: failure.status, bodyBytes: 0 }
     : { text: head + body, status: failure.status, bodyBytes: body.length };
+}
+
+/** The same as an answer whose fields can be edited. */
+export function failureAnswer(code: FailureCode, detail: string, details: string): LocalAnswer {
+  const { status, grpcStatus, flag } = FAILURES[code];
+  const body = bodyOf(code, detail);
+  return { status, headers: [], body, grpcStatus, grpcMessage: body, flag, details };
+}
+
+function bodyOf(code: FailureCode, detail: string): string {
+  return asciiOnly(FAILURES[code].body.replace('%s', () => detail));
 }
 
 /** Details may carry a peer's words: nothing but printable ASCII leaves. */
@@ -40,7 +52,7 @@ let dateSecond = 0;
 let dateText = '';
 
 /** RFC 9110 6.6.1, made once a second. */
-function httpDate(): string {
+export function httpDate(): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== dateSecond) {
     dateSecond = second;
