@@ -64,6 +64,7 @@ function originate<P>(secureContext: SecureContext, to: OriginateOptions<P>, don
   };
   if (to.servername !== null && isIP(to.servername) === 0) options.servername = to.servername;
   if (to.alpn) options.ALPNProtocols = [...to.alpn];
+  if (to.socket) options.socket = to.socket;
   if (to.onread) options.onread = to.onread;
   const socket = connect(options);
   let settled = false;

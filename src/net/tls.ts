@@ -88,6 +88,8 @@ export interface OriginateOptions<P> {
   readonly roots?: string | null;
   /** Protocols to offer, best first. */
   readonly alpn?: readonly string[];
+  /** A connection to `host:port` that is there already; absent = one is made. */
+  readonly socket?: Socket;
   /** From the call to the end of the handshake, in ms. */
   readonly timeoutMs: number;
   readonly judge: Judge<P>;

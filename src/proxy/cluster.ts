@@ -10,9 +10,20 @@ import { HttpUpstream } from './http-upstream.ts';
 import type { Destination, Target } from './request.ts';
 import { poolOf, type RouteEndpoint, type RouteSpec, type UpstreamTls } from './route.ts';
 
-/** Opens TLS to an endpoint and judges the peer before a byte is sent; `why` null = the connection is good. */
+/**
+ * Opens TLS to an endpoint and judges the peer before a byte is sent; `why` null = the connection is good.
+ * `inlet` null: bytes come as 'data' events. `socket`: the connection to the endpoint, when it is there already.
+ */
 export type OpenTls = (
-  to: { host: string; port: number; security: UpstreamTls & { tls: true }; timeoutMs: number; inlet: Inlet },
+  to: {
+    host: string;
+    port: number;
+    security: UpstreamTls & { tls: true };
+    timeoutMs: number;
+    inlet: Inlet | null;
+    socket?: Socket;
+    alpn?: readonly string[];
+  },
   done: (why: string | null, duct: Duct | null, peer: string | null) => void,
 ) => void;
 

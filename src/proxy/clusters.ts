@@ -50,6 +50,26 @@ export class Clusters {
     return cluster;
   }
 
+  /**
+   * The service that the mesh config itself names, or null when a ServiceEntry knows the host but not the port. Where none
+   * knows it, its name is looked up, also where the app may reach nothing but what is declared.
+   */
+  findProvider(service: string, port: number): Cluster | null {
+    const host = service.toLowerCase();
+    const key = `${host}|${port}|provider`;
+    const known = this.#byAuthority.get(key);
+    if (known !== undefined) return known;
+    const { resources, workload } = this.#snapshot;
+    const found = findService(resources, host, port);
+    let cluster: Cluster | null = null;
+    if (found !== null) cluster = this.#cluster(routeSpec(resources, workload, host, found));
+    else if (!isDeclared(resources, host) && !this.#isOwn(host, port)) {
+      cluster = this.#cluster(passthrough(host, port));
+    }
+    this.#byAuthority.set(key, cluster);
+    return cluster;
+  }
+
   #make(host: string, port: number | null, fallback: number | null): Cluster | null {
     const { resources, workload } = this.#snapshot;
     const found = findService(resources, host, port);

@@ -25,8 +25,8 @@ export interface AuthzQuestion {
     readonly target: string;
     /**
      * The fields that the app would get, in order: what the sidecar writes itself (x-forwarded-client-cert,
-     * x-forwarded-proto, x-request-id) and never what a client wrote in their place. Fields of one connection, `host`
-     * and `content-length` may be among them; they are left out where they must be.
+     * x-forwarded-proto, x-request-id), never what a client wrote in their place. Those of one connection and `host` may
+     * be among them; they are left out where they must be.
      */
     readonly headerLines: readonly (readonly [name: string, value: string])[];
   };
@@ -46,11 +46,9 @@ export type Field = readonly [name: string, value: string];
 export type AuthzAnswer =
   | {
       readonly allow: true;
-      /** Fields of the request that are replaced by these; a name may come several times. */
+      /** Fields of the request that are replaced by these; each name comes once. */
       readonly set: readonly Field[];
-      /** Fields that are added behind those of the request. */
-      readonly append: readonly Field[];
-      /** Fields that are taken out of the request, after `set` and `append`. */
+      /** Fields that are taken out of the request; none of `set`. */
       readonly remove: readonly string[];
       /** The request's target with the query that the provider wants; null = as it was. */
       readonly target: string | null;
@@ -62,8 +60,11 @@ export type AuthzAnswer =
   | {
       readonly allow: false;
       readonly status: number;
+      /** With a content-type when there is a body, without a length. */
       readonly headers: readonly Field[];
       readonly body: Buffer;
+      /** What a gRPC client is told instead of `status`, with the body as its message. */
+      readonly grpcStatus: number;
       /** Envoy's response code details. */
       readonly details: 'ext_authz_denied' | 'ext_authz_error' | 'request_payload_too_large';
       readonly flag: 'UAEX' | '-';
@@ -73,7 +74,6 @@ export type AuthzAnswer =
 export const ALLOWED: AuthzAnswer & { allow: true } = Object.freeze({
   allow: true,
   set: [],
-  append: [],
   remove: [],
   target: null,
   responseHeaders: [],

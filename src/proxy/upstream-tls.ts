@@ -35,7 +35,7 @@ export class UpstreamTlsDoor {
   }
 
   open: OpenTls = (to, done) => {
-    const { security, inlet } = to;
+    const { security, inlet, socket: over, alpn } = to;
     let door: { originator: Originator; roots: string | null };
     try {
       door = this.#doorFor(security);
@@ -54,7 +54,9 @@ export class UpstreamTlsDoor {
         mode: security.mode,
         roots: door.roots,
         judge: facts => this.#judge(facts, security, to.host),
-        onread: inlet.onread(),
+        ...(inlet !== null && { onread: inlet.onread() }),
+        ...(over !== undefined && { socket: over }),
+        ...(alpn !== undefined && { alpn }),
       },
       (...[why, socket, peer]) => done(why, socket === null ? null : { socket, inlet }, peer),
     );
