@@ -1,3 +1,4 @@
+import { readExtensionProviders } from './extension-providers.ts';
 import { trustDomainProblem } from './names.ts';
 import type { MapNode } from './node.ts';
 import type { Report } from './report.ts';
@@ -45,6 +46,7 @@ export function readMeshConfig(node: MapNode, origin: Origin, report: Report): M
   if (root.section('spec'))
     root.error('spec', 'the fields of a mesh config stand at the top level, not under spec');
   const proxy = root.section('defaultConfig');
+  const providers = readExtensionProviders(root);
   const mesh: MeshConfig = {
     ...DEFAULT_MESH,
     origin,
@@ -56,7 +58,8 @@ export function readMeshConfig(node: MapNode, origin: Origin, report: Report): M
     outboundTrafficPolicy: readOutbound(root),
     minTlsVersion: readMinTls(root),
     ...readProxy(proxy),
-    tracing: readTracing(root, proxy),
+    tracing: readTracing(root, proxy, providers.tracing),
+    extensionProviders: providers.authorizers,
   };
   root.notHonoured('caCertificates');
   closeProxy(proxy);

@@ -97,10 +97,10 @@ const CASES: readonly Case[] = [
   },
   {
     title: 'other providers are not honoured',
-    text: 'extensionProviders: [{name: z, §zipkin: {service: a, port: 1}}, {name: e, §envoyExtAuthzHttp: {service: a, port: 1}}]',
+    text: 'extensionProviders: [{name: z, §zipkin: {service: a, port: 1}}, {name: e, §envoyFileAccessLog: {path: a}}]',
     faults: [
       'warning extensionProviders[0].zipkin: not honoured',
-      'warning extensionProviders[1].envoyExtAuthzHttp: not honoured',
+      'warning extensionProviders[1].envoyFileAccessLog: not honoured',
     ],
   },
   {
@@ -112,12 +112,12 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    title: 'a provider has a service, a port and a path',
+    title: 'a provider without a service, a port or a path is a warning, as in Istio, and does not trace',
     text: provider('{service: §"a b", port: §0, http: {path: §x}}'),
     faults: [
-      'error extensionProviders[0].opentelemetry.service: "a b" is not a host name',
-      'error extensionProviders[0].opentelemetry.port: must be from 1 to 65535',
-      'error extensionProviders[0].opentelemetry.http.path: "x" must start with "/"',
+      'warning extensionProviders[0].opentelemetry.service: "a b" is not a host name',
+      'warning extensionProviders[0].opentelemetry.port: must be set, to a port from 1 to 65535',
+      'warning extensionProviders[0].opentelemetry.http.path: "x" must start with "/"',
     ],
   },
   {
