@@ -3,6 +3,15 @@
  * configuration that Istio gives it. Text of the request is a byte string (latin1), claims are ordinary strings.
  */
 
+import type { JwtRule } from '../config/resources.ts';
+import type { KeySets } from './jwks-source.ts';
+import { Attempt, type KnownToken, type Outcome } from './jwt-attempt.ts';
+import { TokenCache } from './jwt-cache.ts';
+import { distinctPlaces, isAnyPresent } from './jwt-locations.ts';
+import { compileProvider } from './jwt-provider.ts';
+
+const MAX_REALM_PATH = 256; // Envoy cuts there
+
 /** One request, before the edits that the verdict may ask for. */
 export interface JwtRequest {
   readonly method: string;
@@ -11,9 +20,10 @@ export interface JwtRequest {
   readonly scheme: 'http' | 'https';
   /** The normalised path with its query, as it will be forwarded. */
   readonly target: string;
-  /** HTTP/2 keeps white space around a value that HTTP/1 trims. */
-  readonly http2: boolean;
-  /** Values of every line of that header, in order; [] when absent. Names are asked for in lower case. */
+  /**
+   * Values of every line of that header, in order; [] when absent. Names are asked for in lower case. HTTP/1 trims white
+   * space around a value, HTTP/2 does not, and a token may depend on it.
+   */
   headerValues(lowerCaseName: string): readonly string[];
 }
 
@@ -47,7 +57,7 @@ export type JwtVerdict =
       /** 403 only for an audience that is not allowed. */
       readonly status: 401 | 403;
       readonly body: string;
-      readonly wwwAuthenticate: string | null;
+      readonly wwwAuthenticate: string;
       /** Envoy's response code details, `jwt_authn_access_denied{Jwt_is_expired}`. */
       readonly details: string;
     };
@@ -70,4 +80,68 @@ export function editedValues(
   const kept = edits.remove.includes(name) ? [] : values(name);
   const added = edits.headers.filter(([header]) => header === name);
   return added.length === 0 ? kept : [...kept, ...added.map(([, value]) => value)];
+}
+
+export interface AuthenticatorParts {
+  /** Those selected for the workload (`selectAuthentication`). */
+  readonly rules: readonly JwtRule[];
+  /** What was fetched, by `keySource`. */
+  readonly keySets: KeySets;
+  /** The clock, Unix milliseconds. */
+  readonly now?: () => number;
+}
+
+/**
+ * Compiles JWT rules. Key sets and the library that verifies are loaded at the first token.
+ * A token that was verified is not verified again while this authenticator lives; new keys need a new one.
+ */
+export function createAuthenticator({ rules, keySets, now = Date.now }: AuthenticatorParts): Authenticator {
+  const byIssuer = [...rules].sort((a, b) => (a.issuer < b.issuer ? -1 : Number(a.issuer > b.issuer)));
+  const providers = byIssuer.map(rule => compileProvider(rule, keySets));
+  const outputNames = [...new Set(providers.flatMap(({ outputs }) => outputs.names))];
+  const locations = distinctPlaces(providers.flatMap(provider => provider.locations));
+  const shared = { providers, outputNames, cache: new TokenCache<KnownToken>(), underWay: new Map() };
+  const sanitised = { remove: outputNames, added: '', headers: [], target: null };
+  const withoutToken: JwtVerdict = {
+    ok: true,
+    jwt: null,
+    edits: outputNames.length === 0 ? null : sanitised,
+  };
+  return {
+    authenticate(request) {
+      if (isPreflight(request) || !isAnyPresent(locations, request)) return withoutToken;
+      const outcome = new Attempt(shared, request, Math.floor(now() / 1000)).run();
+      return outcome instanceof Promise
+        ? outcome.then(found => verdictOf(request, found))
+        : verdictOf(request, outcome);
+    },
+  };
+}
+
+/** A CORS preflight carries no credentials, so that none is asked for (Istio's bypassCorsPreflight). */
+function isPreflight(request: JwtRequest): boolean {
+  return (
+    request.method === 'OPTIONS' &&
+    request.headerValues('origin').join(',') !== '' &&
+    request.headerValues('access-control-request-method').join(',') !== ''
+  );
+}
+
+function verdictOf(request: JwtRequest, { refusal, request: edited }: Outcome): JwtVerdict {
+  if (refusal !== null) return { ok: false, ...refusal, wwwAuthenticate: challenge(request) };
+  const { payload, removed, added } = edited;
+  const target = edited.target === request.target ? null : edited.target;
+  const isEdited = removed.length > 0 || added.length > 0 || target !== null;
+  const lines = added.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+  return {
+    ok: true,
+    jwt: payload === null ? null : { payload },
+    edits: isEdited ? { remove: removed, added: lines, headers: added, target } : null,
+  };
+}
+
+/** RFC 6750 section 3, as Envoy writes it. */
+function challenge({ scheme, host, target }: JwtRequest): string {
+  const realm = `${scheme}://${host}${target.slice(0, MAX_REALM_PATH)}`.replace(/["\\]/g, encodeURIComponent);
+  return `Bearer realm="${realm}", error="invalid_token"`;
 }
