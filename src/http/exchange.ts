@@ -84,6 +84,12 @@ export interface Exchange<C> {
   readonly responseMs: number;
   /** Times this request was begun on an upstream connection. */
   readonly attempts: number;
+  /**
+   * Reads the request's body before it is sent anywhere: calls `done` once, at once or later, with all of it, or with
+   * its first `limit` bytes when more comes; never after the exchange is over. A client that waits for 100 (Continue)
+   * gets it from here. `forward` still sends the whole body, framed as it came. Not after `forward`.
+   */
+  collectBody(limit: number, done: (body: Buffer, complete: boolean) => void): void;
   /** Sends the request on an upstream connection that is idle. */
   forward(client: UpstreamConnection, edits: RequestEdits): void;
   /** Answers from the failure table. `detail` goes into the body where the table has a place for it. */

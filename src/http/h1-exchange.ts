@@ -1,20 +1,21 @@
 // Hot path: no promise, closure or string per chunk.
 /** One request on an HTTP/1.1 client connection: sends it upstream, and is the sink of its response. */
 import { FAILURES, type FailureCode, type ResponseFlag } from '../errors.ts';
+import { BodyCollector, type BodyDone } from './body-collector.ts';
 import type { Exchange, LocalAnswer, ResponseEdits } from './exchange.ts';
 import type { Delivery } from './h1-body.ts';
 import { type H1Client, HIGH_WATER_BYTES, type ResponseSink } from './h1-client.ts';
 import type { ParseFault, RequestHead, ResponseHead } from './h1-parser.ts';
 import type { H1Server } from './h1-server.ts';
-import { offeredProtocols, type RequestEdits, writeRequestHead, writeResponseHead } from './h1-write.ts';
+import { DROP_EXPECT, type RequestEdits, writeRequestHead, writeResponseHead } from './h1-write.ts';
 import { writeAnswer } from './local-answer.ts';
 import { Outbox } from './outbox.ts';
 import { failureAnswer, localResponse } from './reply.ts';
+import { RetryCopy } from './retry-copy.ts';
+import { isSwitchAllowed } from './upgrade.ts';
 
 /** Request bytes held while no upstream connection is there; then the client is paused. */
 const READ_AHEAD_BYTES = 64 * 1024;
-/** A request that must be repeated keeps at most this much of its body. */
-const RETRY_BYTES = 64 * 1024;
 const MAX_ATTEMPTS = 3;
 /** RFC 9110 9.2.2. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE']);
@@ -35,8 +36,11 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   #server: H1Server<C>;
   #client: H1Client | null = null;
   #idempotent: boolean;
-  #retained: Buffer[] | null = null;
-  #retainedBytes = 0;
+  #collector: BodyCollector | null = null;
+  /** The client was told to send its body, by us. */
+  #continued = false;
+  /** What of the body was sent; null = nothing, or it may not be repeated. */
+  #copy: RetryCopy | null = null;
   #keep = true;
   #responded = false;
   /** Bytes of the response have left: it cannot be taken back. */
@@ -72,38 +76,65 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.#client = client;
     const { reader } = this.#server;
     const body = this.requestOut.take();
-    this.requestOut.text(writeRequestHead(this.head, edits));
-    if (this.#retained !== null) for (const piece of this.#retained) this.requestOut.data(piece);
+    this.requestOut.text(writeRequestHead(this.head, edits, this.#continued ? DROP_EXPECT : 0));
+    this.#copy?.repeat(this.requestOut);
     for (const piece of body) {
-      this.#retain(piece);
+      this.#keepCopy(piece);
       typeof piece === 'string' ? this.requestOut.text(piece) : this.requestOut.data(piece);
     }
     client.begin(this, this.requestOut, this.#server.moreFollows);
     if (reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
+    else if (client.duct.socket.writableLength > HIGH_WATER_BYTES) this.#server.pause();
     else this.#server.resume();
+  }
+
+  collectBody(limit: number, done: BodyDone): void {
+    if (this.#over) return;
+    this.#collector = new BodyCollector(limit, done);
+    if (this.#collected()) return;
+    const { out, duct } = this.#server;
+    // RFC 9110 10.1.1: HTTP/1.0 clients know no 100.
+    if (this.head.expectContinue && this.head.minor === 1 && !this.#continued) {
+      this.#continued = true;
+      out.text('HTTP/1.1 100 Continue\r\n\r\n');
+      out.flush(duct.socket, false);
+    }
+    this.#server.resume();
+  }
+
+  /** @returns whether nobody waits for more of the body before it is sent on */
+  #collected(): boolean {
+    const collector = this.#collector;
+    if (collector === null) return true;
+    const { reader } = this.#server;
+    if (!collector.enough(reader, this.requestOut)) return false;
+    this.#collector = null;
+    if (!reader.done) this.#server.pause();
+    collector.finish(this.head, reader, this.requestOut);
+    return true;
   }
 
   /** More of the request's body is in requestOut. */
   onRequestBytes(): void {
     const client = this.#client;
     if (client === null) {
-      if (this.requestOut.bytes > READ_AHEAD_BYTES) this.#server.pause();
+      this.#onHeldBytes();
       return;
     }
-    for (const piece of this.requestOut.pieces) this.#retain(piece);
+    for (const piece of this.requestOut.pieces) this.#keepCopy(piece);
     if (!client.write(this.requestOut, this.#server.moreFollows)) this.#server.pause();
     if (this.#server.reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
   }
 
-  #retain(piece: Buffer | string): void {
-    if (!this.#idempotent || this.#retainedBytes > RETRY_BYTES) return;
-    this.#retainedBytes += piece.length;
-    if (this.#retainedBytes > RETRY_BYTES) {
-      this.#retained = null;
-      return;
-    }
-    this.#retained ??= [];
-    this.#retained.push(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece);
+  #onHeldBytes(): void {
+    if (this.#collector !== null) this.#collected();
+    else if (this.requestOut.bytes > READ_AHEAD_BYTES) this.#server.pause();
+  }
+
+  #keepCopy(piece: Buffer | string): void {
+    if (!this.#idempotent) return;
+    this.#copy ??= new RetryCopy();
+    this.#copy.keep(piece);
   }
 
   onRequestFault(fault: ParseFault): void {
@@ -192,9 +223,10 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   onResponse(head: ResponseHead): Delivery | null {
     const server = this.#server;
     if (head.status < 200) {
-      if (head.status === 101) return this.#switchAllowed(head) ? 'same' : null;
+      if (head.status === 101) return isSwitchAllowed(this.head.upgrade, head.upgrade) ? 'same' : null;
       // RFC 9110 15.2: HTTP/1.0 clients know no interim responses.
-      if (this.head.minor === 1) server.out.text(writeResponseHead(head, 'same', ''));
+      const asked = head.status !== 100 || !this.#continued;
+      if (this.head.minor === 1 && asked) server.out.text(writeResponseHead(head, 'same', '', null));
       return 'same';
     }
     this.status = head.status;
@@ -208,18 +240,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.#keep = keepWanted && !this.#bare;
     const connection = this.#keep ? (this.head.minor === 0 ? 'keep-alive' : '') : 'close';
     if (this.head.grpc) this.grpcStatus = head.headerValues('grpc-status')[0] ?? '';
-    server.out.text(writeResponseHead(head, delivery, connection));
+    server.out.text(writeResponseHead(head, delivery, connection, this.responseEdits));
     return delivery;
-  }
-
-  #switchAllowed(head: ResponseHead): boolean {
-    const offered = this.head.upgrade === null ? '' : offeredProtocols(this.head.upgrade);
-    if (offered === '' || head.upgrade === null) return false;
-    const names = offered.toLowerCase().split(', ');
-    return head.upgrade
-      .toLowerCase()
-      .split(',')
-      .every(name => names.includes(name.trim()));
   }
 
   #clientKeeps(): boolean {
@@ -274,7 +296,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     }
     this.status = head.status;
     this.#over = true;
-    server.out.text(writeResponseHead(head, 'same', ''));
+    server.out.text(writeResponseHead(head, 'same', '', this.responseEdits));
     server.out.flush(server.duct.socket, false);
     server.detach();
     server.handler.onTunnel(this, server.duct, null, client.duct, rest);
@@ -304,7 +326,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   /** RFC 9110 9.2.2: only what is idempotent and still whole, and only on a connection that had gone stale. */
   #repeatable(client: H1Client): boolean {
     if (client.requests < 2 || this.attempts >= MAX_ATTEMPTS || !this.#idempotent) return false;
-    return this.#retainedBytes <= RETRY_BYTES && !this.head.expectContinue && this.head.upgrade === null;
+    if (this.#copy !== null && !this.#copy.whole) return false;
+    return (!this.head.expectContinue || this.#continued) && this.head.upgrade === null;
   }
 
   onClientGone(): void {
@@ -332,6 +355,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   #end(keep: boolean): void {
     if (this.#over) return;
     this.#over = true;
+    this.#collector = null;
     this.#server.exchangeDone(keep);
   }
 }

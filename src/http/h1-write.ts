@@ -3,6 +3,8 @@
  * The heads that Outrider sends on: every field byte for byte, in order, in its own case, but for those that belong to
  * one connection only (RFC 9110 7.6.1) and those that Outrider itself vouches for. Runs of kept lines are one slice.
  */
+
+import type { ResponseEdits } from './exchange.ts';
 import {
   alike,
   CONNECTION,
@@ -23,6 +25,7 @@ import {
   XFCC,
 } from './fields.ts';
 import { type MessageHead, type RequestHead, type ResponseHead, STRIDE } from './h1-parser.ts';
+import { offeredProtocols } from './upgrade.ts';
 
 export interface RequestEdits {
   /** The normalised request target. */
@@ -41,12 +44,14 @@ export const DROP_PROTO = 2;
 export const DROP_REQUEST_ID = 4;
 export const DROP_TRACEPARENT = 8;
 export const DROP_TRACESTATE = 16;
+/** The client was told to go on already. */
+export const DROP_EXPECT = 32;
 
-/** One request head towards the upstream. `upgrade` keeps the Upgrade offer. */
-export function writeRequestHead(head: RequestHead, edits: RequestEdits): string {
+/** One request head towards the upstream; `drop` is added to that of the edits. */
+export function writeRequestHead(head: RequestHead, edits: RequestEdits, drop = 0): string {
   let out = `${head.method} ${edits.target} HTTP/1.1\r\n`;
   if (head.absolute || head.host === '') out += `Host: ${head.host}\r\n`;
-  out += keptFields(head, edits.drop, head.absolute, edits.remove);
+  out += keptFields(head, edits.drop | drop, head.absolute, edits.remove);
   out += edits.added;
   if (head.framing === 'chunked') out += 'Transfer-Encoding: chunked\r\n';
   if (head.upgrade !== null) {
@@ -56,13 +61,16 @@ export function writeRequestHead(head: RequestHead, edits: RequestEdits): string
   return `${out}\r\n`;
 }
 
-/** One response head towards the client. */
+/** One response head towards the client; `edits` are for a final one. */
 export function writeResponseHead(
   head: ResponseHead,
   delivery: 'same' | 'chunked' | 'bare',
   connection: 'close' | 'keep-alive' | '',
+  edits: ResponseEdits | null,
 ): string {
-  let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n${keptFields(head, 0, false, null)}`;
+  let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
+  out += keptFields(head, 0, false, edits === null ? null : edits.remove);
+  if (edits !== null) out += edits.added;
   if ((head.framing === 'chunked' && delivery === 'same') || delivery === 'chunked') {
     out += 'Transfer-Encoding: chunked\r\n';
   }
@@ -118,6 +126,8 @@ function dropped(code: number, drop: number, dropHost: boolean): boolean {
       return (drop & DROP_XFCC) !== 0;
     case FORWARDED_PROTO:
       return (drop & DROP_PROTO) !== 0;
+    case EXPECT:
+      return (drop & DROP_EXPECT) !== 0;
     case REQUEST_ID:
       return (drop & DROP_REQUEST_ID) !== 0;
     case TRACEPARENT:
@@ -144,13 +154,4 @@ function isRemoved(
   if (code === HOST || code === CONTENT_LENGTH || code === EXPECT) return false;
   for (const name of remove) if (name.length === end - start && alike(text, start, name)) return true;
   return false;
-}
-
-/** Upgrade without h2c: an upgrade to HTTP/2 would carry later requests past policy (RFC 9113 removed it). */
-export function offeredProtocols(upgrade: string): string {
-  return upgrade
-    .split(',')
-    .map(offer => offer.trim())
-    .filter(offer => offer !== '' && !/^h2c?(?:\/|$)/i.test(offer))
-    .join(', ');
 }

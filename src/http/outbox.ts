@@ -13,6 +13,9 @@ const HELD_BYTES = 64 * 1024;
  */
 const TEXT_BYTES = 4 * 1024;
 
+/** So many pieces that are held for long are worth a copy. */
+const MANY_PIECES = 64;
+
 /**
  * What one connection has to say in this turn of the event loop, gathered and written at once:
  * a head and its first body bytes in two writes cost a 40 ms stall with Nagle and a TLS record each without.
@@ -63,6 +66,19 @@ export class Outbox {
   /** Adds `bytes[from, to)`. */
   slice(bytes: Buffer, from: number, to: number): void {
     if (to > from) this.data(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to));
+  }
+
+  /**
+   * Joins the pieces from index `from` on into one, once there are many of them.
+   * @returns the index to go on from next time
+   */
+  join(from: number): number {
+    if (this.#pieces.length - from < MANY_PIECES) return from;
+    const many = this.#pieces.splice(from);
+    this.#pieces.push(
+      Buffer.concat(many.map(one => (typeof one === 'string' ? Buffer.from(one, 'latin1') : one))),
+    );
+    return from + 1;
   }
 
   /** Drops everything that was not written. */
