@@ -8,6 +8,7 @@ interface Range {
 
 /** Blocks of both families. No IPv6 block holds an IPv4 address, so `::/0` does not. */
 export interface AddressSet {
+  readonly blocks: readonly Block[];
   readonly v4: readonly Range[];
   readonly v6: readonly Range[];
 }
@@ -15,6 +16,7 @@ export interface AddressSet {
 /** Sorts and merges. */
 export function addressSet(blocks: readonly Block[]): AddressSet {
   return {
+    blocks,
     v4: merged(blocks.filter(({ words }) => words.length === 1)),
     v6: merged(blocks.filter(({ words }) => words.length === 4)),
   };

@@ -10,6 +10,8 @@ export interface Block {
 }
 
 const OCTET = /^(?:0|[1-9]\d{0,2})$/;
+const ZERO = 0x30;
+const DOT = 0x2e;
 const HEXTET = /^[0-9a-f]{1,4}$/i;
 
 /**
@@ -65,15 +67,26 @@ function isMapped(words: Address): boolean {
   return words[0] === 0 && words[1] === 0 && words[2] === 0xffff;
 }
 
+/** Every request with X-Forwarded-For may come here: nothing is allocated. */
 function parseIPv4(text: string): number | null {
-  const parts = text.split('.');
-  if (parts.length !== 4) return null;
   let word = 0;
-  for (const part of parts) {
-    if (!OCTET.test(part) || Number(part) > 255) return null;
-    word = word * 256 + Number(part);
+  let octets = 0;
+  let at = 0;
+  while (octets < 4) {
+    const start = at;
+    let octet = 0;
+    let digit = text.charCodeAt(at) - ZERO;
+    while (digit >= 0 && digit <= 9 && at - start < 3) {
+      octet = octet * 10 + digit;
+      digit = text.charCodeAt(++at) - ZERO;
+    }
+    const leadingZero = at - start > 1 && text.charCodeAt(start) === ZERO;
+    if (at === start || octet > 255 || leadingZero) return null;
+    word = word * 256 + octet;
+    octets++;
+    if (octets < 4 && text.charCodeAt(at++) !== DOT) return null;
   }
-  return word;
+  return at === text.length ? word : null;
 }
 
 function parseIPv6(text: string): Address | null {

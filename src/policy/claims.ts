@@ -9,7 +9,7 @@ interface PrincipalPattern {
   readonly sub: Part;
 }
 
-interface Part {
+export interface Part {
   readonly how: 'exact' | 'prefix' | 'suffix' | 'present';
   readonly text: string;
 }

@@ -4,9 +4,10 @@ import { addressSet } from './address-set.ts';
 import { compileRequestPrincipals } from './claims.ts';
 import { compileAccounts, compileNamespaces, compileTrustDomains } from './identity-patterns.ts';
 import type { ConnectionClause, RequestClause } from './match.ts';
+import { isPathTemplate } from './path-template.ts';
 import type { HeaderSlots } from './reading.ts';
 import type { Subject } from './subject.ts';
-import { compileText, isPathTemplate, type TextOptions } from './text.ts';
+import { compileText, type TextOptions } from './text.ts';
 import { expandTrustDomain, expandTrustDomains } from './trust-domain.ts';
 
 /** One field as written, with where to find it. */
@@ -24,6 +25,8 @@ export interface Traffic {
   /** The mesh's trust domain, then its aliases. */
   readonly trustDomains: readonly string[];
   readonly slots: HeaderSlots;
+  /** How many rules were compiled so far. */
+  seats: number;
 }
 
 export type CompiledClause =
@@ -138,7 +141,7 @@ const TEXT_OPTIONS: Readonly<Record<'method' | 'host' | 'authority' | 'path' | '
 
 function textCost(attribute: keyof typeof TEXT_OPTIONS, values: readonly string[]): number {
   if (attribute === 'method') return 0;
-  if (attribute === 'path' && values.some(isPathTemplate)) return 8;
+  if (attribute === 'path' && values.some(isPathTemplate)) return 3;
   if (attribute === 'target') return 6;
   return values.some(value => value.includes('*')) ? 2 : 1;
 }

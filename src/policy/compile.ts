@@ -9,6 +9,7 @@ import { ALLOWED, type Decision, nothingMatched } from './decision.ts';
 import { HeaderSlots, Reading } from './reading.ts';
 import { byId, type CompiledRule, compilePolicy } from './rule.ts';
 import { type Selected, selectAuthorization } from './select.ts';
+import { Sieve } from './sieve.ts';
 
 export interface AuthorizationSource {
   readonly policies: readonly AuthorizationPolicy[];
@@ -40,6 +41,8 @@ export interface RuleSet {
   readonly otherwise: Decision;
   /** The request that is being decided. */
   readonly reading: Reading;
+  /** For DENY and ALLOW rules; null where there are no requests. */
+  readonly sieve: Sieve | null;
 }
 
 /** The rules of one policy. */
@@ -60,8 +63,8 @@ export function compileAuthorization({ policies, workload, mesh }: Authorization
   const selected = selectAuthorization(policies, workload, mesh.rootNamespace);
   const trustDomains = [mesh.trustDomain, ...mesh.trustDomainAliases];
   return {
-    http: compileRules(selected, mesh, { tcp: false, trustDomains, slots: new HeaderSlots() }),
-    tcp: compileRules(selected, mesh, { tcp: true, trustDomains, slots: new HeaderSlots() }),
+    http: compileRules(selected, mesh, { tcp: false, trustDomains, slots: new HeaderSlots(), seats: 0 }),
+    tcp: compileRules(selected, mesh, { tcp: true, trustDomains, slots: new HeaderSlots(), seats: 0 }),
   };
 }
 
@@ -70,18 +73,20 @@ function compileRules(policies: readonly AuthorizationPolicy[], mesh: PolicyMesh
   const enforced = policies.filter(policy => !onTrial(policy));
   const of = (action: AuthorizationPolicy['action'], all: readonly AuthorizationPolicy[]) =>
     all.filter(policy => policy.action === action);
-  const allowing = of('ALLOW', enforced);
-  const allow = compileList(allowing, traffic);
+  const deny = compileList(of('DENY', enforced), traffic);
+  const allow = compileList(of('ALLOW', enforced), traffic);
+  const sieve = traffic.tcp ? null : new Sieve([...deny, ...allow], traffic.seats);
   // One ALLOW policy, even one that can never match, turns on default deny; one under dry-run does not.
   const names = [...new Set(allow.map(rule => rule.policy))];
   return {
     custom: compileCustom(of('CUSTOM', enforced), mesh, traffic),
     audit: compileEach(of('AUDIT', enforced), traffic),
-    deny: compileList(of('DENY', enforced), traffic),
+    deny,
     allow,
     dryRun: [...compileEach(of('DENY', tried), traffic), ...compileEach(of('ALLOW', tried), traffic)],
     otherwise: names.length > 0 ? nothingMatched(names) : ALLOWED,
     reading: new Reading(traffic.slots),
+    sieve,
   };
 }
 

@@ -2,19 +2,15 @@
 /** Deciding: once a connection what the connection answers, once a request the rest. CUSTOM, AUDIT, DENY, then ALLOW. */
 import { parseAddress } from './address.ts';
 import type { ConnectionAttributes, RequestAttributes } from './attributes.ts';
-import {
-  type BoundPolicy,
-  type BoundRule,
-  type BoundRules,
-  type BoundTrial,
-  bindRules,
-  holds,
-} from './bound.ts';
+import { type BoundList, type BoundPolicy, type BoundRules, type BoundTrial, bindRules } from './bound.ts';
 import type { Authorization } from './compile.ts';
 import type { CustomMatch, Decision, DryRun, Findings } from './decision.ts';
 import { type ConnectionFacts, identityOf } from './match.ts';
+import { holds, type Question } from './question.ts';
 import type { Reading } from './reading.ts';
+import { ALWAYS } from './sieve.ts';
 import { lowerCase } from './text.ts';
+import type { Marks } from './text-index.ts';
 import { traceCustom, traceDecision, traceFindings } from './trace.ts';
 
 export type { CustomMatch, Decision, Findings } from './decision.ts';
@@ -89,7 +85,7 @@ export function customMatches(
   const reading = request === null ? rules.reading : read(policy, request);
   let matches: CustomMatch[] | null = null;
   for (let i = 0; i < custom.length; i++) {
-    const match = firstOf(custom[i] as readonly BoundRule<CustomMatch>[], reading);
+    const match = firstOf(custom[i] as BoundList<CustomMatch>, reading);
     if (match === null) continue;
     if (matches === null) matches = [match];
     else matches.push(match);
@@ -157,10 +153,8 @@ function trialsOf(trials: readonly BoundTrial[], reading: Reading): readonly Dry
   return found ?? NOTHING;
 }
 
-function anyRuleHolds(rules: readonly BoundRule<null>[], reading: Reading): boolean {
-  for (let i = 0; i < rules.length; i++) {
-    if (holds((rules[i] as BoundRule<null>).question, reading)) return true;
-  }
+function anyRuleHolds({ questions }: BoundList<null>, reading: Reading): boolean {
+  for (let i = 0; i < questions.length; i++) if (holds(questions[i] as Question, reading)) return true;
   return false;
 }
 
@@ -171,14 +165,27 @@ function read(policy: ConnectionPolicy, request: RequestAttributes): Reading {
 }
 
 function judge(policy: BoundRules, reading: Reading): Decision {
-  return firstOf(policy.deny, reading) ?? firstOf(policy.allow, reading) ?? policy.otherwise;
+  const { deny, allow, otherwise, sieve } = policy;
+  if (sieve === null) return firstOf(deny, reading) ?? firstOf(allow, reading) ?? otherwise;
+  const marks = sieve.mark(reading);
+  return firstPassed(deny, reading, marks) ?? firstPassed(allow, reading, marks) ?? otherwise;
 }
 
 /** What follows from the first rule that holds; null when none does. */
-function firstOf<T>(rules: readonly BoundRule<T>[], reading: Reading): T | null {
-  for (let i = 0; i < rules.length; i++) {
-    const rule = rules[i] as BoundRule<T>;
-    if (holds(rule.question, reading)) return rule.outcome;
+function firstOf<T>({ outcomes, questions }: BoundList<T>, reading: Reading): T | null {
+  for (let i = 0; i < questions.length; i++) {
+    if (holds(questions[i] as Question, reading)) return outcomes[i] as T;
+  }
+  return null;
+}
+
+/** The same, asking only the rules that the sieve lets through. */
+function firstPassed<T>(list: BoundList<T>, reading: Reading, { seats: marks, round }: Marks): T | null {
+  const { outcomes, questions, seats } = list;
+  for (let i = 0; i < seats.length; i++) {
+    const mark = marks[seats[i] as number];
+    if (mark !== round && mark !== ALWAYS) continue;
+    if (holds(questions[i] as Question, reading)) return outcomes[i] as T;
   }
   return null;
 }

@@ -12,5 +12,5 @@ export function forwardedAddress(lines: readonly string[]): Address | null {
   const comma = last.lastIndexOf(',');
   // Envoy takes the whole value when nothing follows the last comma, and that is no address.
   if (comma !== -1 && comma === last.length - 1) return null;
-  return parseAddress(last.slice(comma + 1).replace(/^[ \t]+|[ \t]+$/g, ''));
+  return parseAddress((comma === -1 ? last : last.slice(comma + 1)).trim());
 }

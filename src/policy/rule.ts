@@ -5,10 +5,10 @@
  * source, one operation); an alternative when all its clauses do.
  */
 import type { AuthorizationPolicy, Operation, PolicyAction, Rule, Source } from '../config/resources.ts';
-import { type Question, questionOf } from './bound.ts';
 import { compileClause, type FieldValues, type Traffic } from './clauses.ts';
 import { ALLOWED, type Decision, nothingMatched, ruleDecision } from './decision.ts';
 import type { ConnectionClause, RequestClause } from './match.ts';
+import { type Question, questionOf } from './question.ts';
 import { OPERATION_FIELDS, SOURCE_FIELDS, type Subject, subjectOf } from './subject.ts';
 
 /** Clauses in the order in which the manifest's reader finds them. */
@@ -32,8 +32,14 @@ export interface CompiledRule {
   /** What comes of it when an enforced ALLOW or DENY rule matches. */
   readonly decision: Decision;
   readonly groups: readonly Group[];
-  /** What there is to ask, when no clause is about the connection; else null. */
-  readonly settled: Question | null;
+  /** The groups that a connection settles. */
+  readonly gates: readonly Group[];
+  /** The groups of which a connection settles a part. */
+  readonly mixed: readonly Group[];
+  /** The groups that only requests answer. */
+  readonly question: Question;
+  /** Its number among all rules of its set. */
+  readonly seat: number;
   /** Why this rule can never match; null when it can. */
   readonly never: string | null;
   /** What was left out of the rule, which makes it wider; ALLOW rules never are. */
@@ -42,7 +48,7 @@ export interface CompiledRule {
 
 /** Compiles a policy's rules; one that can never match stands for a policy without any. */
 export function compilePolicy(policy: AuthorizationPolicy, traffic: Traffic): CompiledRule[] {
-  if (policy.rules.length === 0) return [emptyPolicy(policy)];
+  if (policy.rules.length === 0) return [emptyPolicy(policy, traffic)];
   return policy.rules.map((rule, index) => new RuleCompiler(policy, index, traffic).compile(rule));
 }
 
@@ -57,11 +63,11 @@ function nameOf({ action, metadata, dryRun }: AuthorizationPolicy, index: number
   return { action, dryRun, policy: `${namespace}/${name}`, id };
 }
 
-function emptyPolicy(policy: AuthorizationPolicy): CompiledRule {
+function emptyPolicy(policy: AuthorizationPolicy, traffic: Traffic): CompiledRule {
   const name = nameOf(policy, 0);
   const decision = policy.action === 'ALLOW' ? nothingMatched([name.policy]) : ALLOWED;
   const never = 'has no rules, so it matches nothing';
-  return { ...name, index: null, decision, groups: [], settled: null, never, dropped: [] };
+  return { ...name, index: null, decision, ...sorted([], traffic), never, dropped: [] };
 }
 
 /** Compiles one rule; holds what was found wrong with it on the way. */
@@ -87,7 +93,7 @@ class RuleCompiler {
     const allow = name.action === 'ALLOW';
     const decision = ruleDecision({ allow, id: name.id, policy: name.policy, rule: this.#index });
     const found = { never: this.#never, dropped: this.#dropped };
-    return { ...name, index: this.#index, decision, groups, settled: settle(groups), ...found };
+    return { ...name, index: this.#index, decision, ...sorted(groups, this.#traffic), ...found };
   }
 
   #group(alternatives: readonly (readonly FieldValues[])[]): Group {
@@ -141,10 +147,13 @@ class RuleCompiler {
   }
 }
 
-/** The rule's question when requests answer it alone. */
-function settle(groups: readonly Group[]): Question | null {
-  const mixed = groups.some(group => group.some(alternative => alternative.connection.length > 0));
-  return mixed ? null : questionOf(groups.map(group => group.map(alternative => alternative.request)));
+/** Who answers which group. */
+function sorted(groups: readonly Group[], traffic: Traffic) {
+  const gates = groups.filter(group => group.every(({ request }) => request.length === 0));
+  const open = groups.filter(group => group.every(({ connection }) => connection.length === 0));
+  const mixed = groups.filter(group => !gates.includes(group) && !open.includes(group));
+  const question = questionOf(open.map(group => group.map(({ request }) => request)));
+  return { groups, gates, mixed, question, seat: traffic.seats++ };
 }
 
 function needsHttp({ on }: Subject): boolean {

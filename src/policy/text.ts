@@ -1,6 +1,7 @@
 // Hot path: matchesText runs for every clause of every request and allocates nothing.
 /** String values of AuthorizationPolicy, compiled: exact, prefix, suffix, presence, path template (Istio's StringMatcher). */
 import { wireText } from './attributes.ts';
+import { compileTemplate, isPathTemplate, matchesTemplate, type PathTemplate } from './path-template.ts';
 
 /** What `*` alone asks for: headers may be empty; other strings may not, nor hold a line feed (Envoy's present_match against the regex `.+`). */
 export type Presence = 'any' | 'nonEmpty';
@@ -12,7 +13,7 @@ export interface TextMatcher {
   readonly exacts: ReadonlySet<string> | null;
   readonly prefixes: readonly string[];
   readonly suffixes: readonly string[];
-  readonly templates: readonly RegExp[];
+  readonly templates: readonly PathTemplate[];
   readonly presence: Presence | null;
 }
 
@@ -26,10 +27,6 @@ export interface TextOptions {
   readonly unicode?: boolean;
 }
 
-// pchar of RFC 3986: what Envoy's URI template lets an operator match.
-const PCHAR = "[A-Za-z0-9\\-._~%!$&'()*+,;:@=]";
-const PCHAR_OR_SLASH = "[A-Za-z0-9\\-._~%!$&'()*+,;:@=/]";
-
 /**
  * Compiles the values of one field. `*` = presence; a leading `*` makes a suffix (its rest is literal, even a `*` at
  * the end); a trailing `*` a prefix; anything else is exact.
@@ -38,7 +35,7 @@ export function compileText(values: readonly string[], options: TextOptions): Te
   const exacts: string[] = [];
   const prefixes: string[] = [];
   const suffixes: string[] = [];
-  const templates: RegExp[] = [];
+  const templates: PathTemplate[] = [];
   let presence: Presence | null = null;
   for (const value of values) {
     const given = options.unicode === true ? value : wireText(value);
@@ -67,7 +64,9 @@ export function matchesText(matcher: TextMatcher, text: string): boolean {
   const { prefixes, suffixes, templates } = matcher;
   for (let i = 0; i < prefixes.length; i++) if (text.startsWith(prefixes[i] as string)) return true;
   for (let i = 0; i < suffixes.length; i++) if (text.endsWith(suffixes[i] as string)) return true;
-  for (let i = 0; i < templates.length; i++) if ((templates[i] as RegExp).test(text)) return true;
+  for (let i = 0; i < templates.length; i++) {
+    if (matchesTemplate(templates[i] as PathTemplate, text)) return true;
+  }
   const { presence } = matcher;
   return presence !== null && (presence === 'any' || (text !== '' && !text.includes('\n')));
 }
@@ -79,22 +78,4 @@ export function lowerCase(text: string): string {
     if (c >= 0x41 && c <= 0x5a) return text.replace(/[A-Z]+/g, letters => letters.toLowerCase());
   }
   return text;
-}
-
-/** Istio's ContainsPathTemplate. */
-export function isPathTemplate(value: string): boolean {
-  return value.includes('{*}') || value.includes('{**}');
-}
-
-/**
- * `{*}` is one segment of at least one character, `{**}` any characters with slashes, also none; the rest is literal.
- * Linear: `{*}` cannot cross a slash and nothing but literals may follow `{**}`, so there is nothing to backtrack into.
- */
-function compileTemplate(value: string): RegExp {
-  const segments = value.split('/').map(segment => {
-    if (segment === '{*}') return `${PCHAR}+`;
-    if (segment === '{**}') return `${PCHAR_OR_SLASH}*`;
-    return segment.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  });
-  return new RegExp(`^${segments.join('/')}$`);
 }
