@@ -12,6 +12,7 @@ const USAGE = `usage: outrider COMMAND [flags]
   demo                         a small mesh on this machine, with what happens and why
   check PATH…                  validate manifests, mesh config and certificates
   explain …                    say what policy decides about a request, and why
+  replay …                     an access log under two configurations: which verdicts change
   certs init|issue|show        development certificates, and what is in a certificate folder
   inject -f FILE               pod specs in, pod specs with the sidecar out
   healthcheck [--port 15021]   exit 0 when the sidecar on this machine is ready
@@ -41,6 +42,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       const headers = request.headers.map(({ name, value }) => `${name}: ${value}`);
       return runExplain({ ...options, request: { ...request, headers } }, process);
     });
+  },
+  replay: async args => {
+    const { parseReplay } = await import('./cli/replay-flags.ts');
+    return carryOut(parseReplay(args), async settings =>
+      (await import('./cli/replay.ts')).runReplay(settings, process),
+    );
   },
   certs: async args => {
     const { parseCerts } = await import('./cli/command-flags.ts');

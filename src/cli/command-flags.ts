@@ -62,6 +62,8 @@ export interface ExplainedRequest {
   readonly port: number | null;
   readonly protocol: 'http' | 'http2' | 'grpc' | 'tcp' | null;
   readonly plaintext: boolean;
+  /** What external authorizers are assumed to answer. */
+  readonly custom: 'allow' | 'deny' | null;
 }
 
 export interface ExplainSettings {
@@ -98,6 +100,11 @@ export const EXPLAIN_USAGE: Usage = {
     { name: 'port', value: 'N', help: 'the destination port, which is needed' },
     { name: 'protocol', value: 'http|http2|grpc|tcp', help: 'default http' },
     { name: 'plaintext', value: null, help: 'no TLS, whatever the principal' },
+    {
+      name: 'custom',
+      value: 'allow|deny',
+      help: 'what external authorizers are assumed to answer, since none is asked; default allow',
+    },
   ],
 };
 
@@ -111,6 +118,7 @@ const DESCRIBING = [
   'port',
   'protocol',
   'plaintext',
+  'custom',
 ];
 
 /** Parses the line of `explain`. */
@@ -149,6 +157,7 @@ function readRequest(line: Line, port: number | null): ExplainedRequest {
       readChoice(name, text, ['http', 'http2', 'grpc', 'tcp']),
     ),
     plaintext: line.values.has('plaintext'),
+    custom: read(line, 'custom', (name, text) => readChoice(name, text, ['allow', 'deny'])),
   };
 }
 

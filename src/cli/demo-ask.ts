@@ -1,6 +1,7 @@
 /** One question of the demo, put to a sidecar as an app or a stranger would, and everything that was said about it. */
 import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'undici';
+import { DECISION_HEADER } from '../policy/decision-header.ts';
 import type { AccessLogFields } from '../telemetry/access-log.ts';
 import type { DemoSidecar } from './demo-sidecar.ts';
 
@@ -14,6 +15,8 @@ export interface Answer {
   /** null = the connection was closed without a byte. */
   readonly status: number | null;
   readonly body: string;
+  /** What a sidecar in a development run says of its refusal; null = it has not refused. */
+  readonly decision: string | null;
   /** As the client saw it, in milliseconds. */
   readonly ms: number;
 }
@@ -52,11 +55,13 @@ async function ask(
     const headers = { host, 'x-request-id': id };
     const answer = await request(origin + path, { method, headers, dispatcher });
     const body = await answer.body.text();
-    return { status: answer.statusCode, body, ms: performance.now() - start };
+    const said = answer.headers[DECISION_HEADER];
+    const decision = typeof said === 'string' ? said : null;
+    return { status: answer.statusCode, body, decision, ms: performance.now() - start };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined || !CLOSED.test(code)) throw error;
-    return { status: null, body: '', ms: performance.now() - start };
+    return { status: null, body: '', decision: null, ms: performance.now() - start };
   }
 }
 

@@ -1,5 +1,6 @@
 /** How a chapter of the demo is told: who asked whom, what came back, and why. */
 import { randomUUID } from 'node:crypto';
+import { DECISION_HEADER } from '../policy/decision-header.ts';
 import type { AccessLogFields } from '../telemetry/access-log.ts';
 import { type Answer, type Asked, type DemoClient, explainAt, lineOf } from './demo-ask.ts';
 import type { Mesh } from './demo-mesh.ts';
@@ -34,10 +35,11 @@ export function asks(scene: Scene, who: string, asked: Asked): void {
 
 /** Status, the body's first line and the time; another status than `wanted` (null = closed) is a surprise. */
 export function gets(scene: Scene, answer: Answer, wanted: number | null): void {
-  const { status, body, ms } = answer;
+  const { status, body, decision, ms } = answer;
   const lead = status === null ? 'closed' : String(status);
   const text = status === null ? ', not one byte' : ` ${body.split('\n', 1)[0]}`;
   scene.paper.row('gets', `${text} (${ms.toFixed(1)} ms)`, lead, status === 200 ? 'good' : 'bad');
+  if (decision !== null) scene.paper.row('header', `${DECISION_HEADER}: ${decision}`);
   if (status !== wanted) surprise(scene, `${wanted ?? 'closed'} was meant, ${status ?? 'closed'} came`);
 }
 

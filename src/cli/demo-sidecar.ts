@@ -88,7 +88,7 @@ function runLine({ name, configs, certs, appPort }: SidecarPlan): string[] {
     ...['--certs', certs],
     ...(appPort === null ? [] : ['--app', `127.0.0.1:${appPort}`]),
     ...['inbound', 'outbound', 'admin', 'health', 'telemetry'].flatMap(flag => [`--${flag}`, LOOPBACK]),
-    ...['--workers', '1', '--drain-seconds', '1'],
+    ...['--dev', '--workers', '1', '--drain-seconds', '1'],
     ...['--labels', `app=${name}`],
   ];
 }

@@ -2,10 +2,11 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { loadManifests } from '../config/manifest.ts';
-import type { Fault, Resources, Workload } from '../config/resources.ts';
-import { type ExplainAnswer, explainRequest } from '../policy/explain.ts';
+import type { Fault } from '../config/resources.ts';
+import { type ExplainAnswer, Explainer } from '../policy/explain.ts';
 import { type ExplainProtocol, parseExplainRequest } from '../policy/explain-request.ts';
 import { frontDoor } from '../proxy/front-door.ts';
+import { explainProse } from './explain-prose.ts';
 
 /** The one request that flags describe; null = the flag was not given. */
 export interface DescribedByFlags {
@@ -19,6 +20,8 @@ export interface DescribedByFlags {
   readonly port: number | null;
   readonly protocol: ExplainProtocol | null;
   readonly plaintext: boolean;
+  /** What external authorizers are assumed to answer. */
+  readonly custom: 'allow' | 'deny' | null;
 }
 
 export interface ExplainOptions {
@@ -44,7 +47,9 @@ interface Sink {
   write(text: string, done?: () => void): unknown;
 }
 
-type Explain = (value: unknown) => { ok: true; answer: ExplainAnswer } | { ok: false; reason: string };
+type Explained =
+  | { readonly ok: true; readonly answer: ExplainAnswer }
+  | { readonly ok: false; readonly reason: string };
 
 /**
  * Runs the command.
@@ -57,35 +62,31 @@ export async function runExplain(options: ExplainOptions, io: ExplainIo): Promis
   const loaded = loadManifests(options.configPaths);
   for (const fault of loaded.ok ? loaded.warnings : loaded.faults) io.stderr.write(`${faultLine(fault)}\n`);
   if (!loaded.ok) return 1;
-  const explain = explainerOf(loaded.resources, {
-    namespace: options.namespace ?? 'default',
-    labels: options.labels,
-  });
+  const workload = { namespace: options.namespace ?? 'default', labels: options.labels };
+  const explainer = new Explainer(loaded.resources, workload, frontDoor());
   return options.requests === null
-    ? explainFlags(options, explain, io)
-    : explainLines(options.requests, { explain, expect: options.expect }, io);
+    ? explainFlags(options, explainer, io)
+    : explainLines(options.requests, { explainer, expect: options.expect }, io);
 }
 
-function explainerOf(resources: Resources, workload: Pick<Workload, 'namespace' | 'labels'>): Explain {
-  return value => {
-    const parsed = parseExplainRequest(value);
-    if (!parsed.ok) return parsed;
-    return { ok: true, answer: explainRequest(resources, workload, parsed.request, frontDoor) };
-  };
+async function explainValue(value: unknown, explainer: Explainer): Promise<Explained> {
+  const parsed = parseExplainRequest(value);
+  return parsed.ok ? { ok: true, answer: await explainer.explain(parsed.request) } : parsed;
 }
 
-async function explainFlags(options: ExplainOptions, explain: Explain, io: ExplainIo): Promise<number> {
+async function explainFlags(options: ExplainOptions, explainer: Explainer, io: ExplainIo): Promise<number> {
   const headers = headersOf(options.request);
   if (typeof headers === 'string') return say(io, headers, 2);
-  const explained = explain(requestOf(options.request, headers));
+  const explained = await explainValue(requestOf(options.request, headers), explainer);
   if (!explained.ok) return say(io, explained.reason, 2);
   const { answer } = explained;
-  await write(io.stdout, options.json ? `${JSON.stringify(answer)}\n` : prose(answer, options.request));
+  const text = options.json ? JSON.stringify(answer) : explainProse(answer, options.request.port);
+  await write(io.stdout, `${text}\n`);
   return isExpected(answer, options.expect) ? 0 : 1;
 }
 
 interface LineQuestion {
-  readonly explain: Explain;
+  readonly explainer: Explainer;
   readonly expect: ExplainOptions['expect'];
 }
 
@@ -98,7 +99,7 @@ async function explainLines(file: string, question: LineQuestion, io: ExplainIo)
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
       number++;
       if (line.trim() === '') continue;
-      const explained = explainLine(line, question.explain);
+      const explained = await explainLine(line, question.explainer);
       if (!explained.ok) {
         code = say(io, `${file === '-' ? 'standard input' : file}:${number}: ${explained.reason}`, 1);
         continue;
@@ -112,14 +113,14 @@ async function explainLines(file: string, question: LineQuestion, io: ExplainIo)
   return code;
 }
 
-function explainLine(line: string, explain: Explain): ReturnType<Explain> {
+async function explainLine(line: string, explainer: Explainer): Promise<Explained> {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
     return { ok: false, reason: `not JSON: ${error instanceof Error ? error.message : String(error)}` };
   }
-  return explain(value);
+  return explainValue(value, explainer);
 }
 
 function isExpected(answer: ExplainAnswer, expect: ExplainOptions['expect']): boolean {
@@ -143,6 +144,7 @@ function requestOf(flags: DescribedByFlags, headers: ReadonlyMap<string, readonl
   return {
     protocol: flags.protocol,
     transport: flags.plaintext ? 'plaintext' : null,
+    custom: flags.custom,
     source: { ip: flags.sourceIp, principal: flags.principal },
     destination: { port: flags.port },
     request: {
@@ -152,26 +154,6 @@ function requestOf(flags: DescribedByFlags, headers: ReadonlyMap<string, readonl
       headers: Object.fromEntries(headers),
     },
   };
-}
-
-/** The answer for a person: the decision, where it came from, then each policy considered. */
-function prose(answer: ExplainAnswer, { port }: DescribedByFlags): string {
-  const lines = [`${answer.decision.toUpperCase()}${statusText(answer)}`];
-  if (answer.reason !== undefined) lines.push(`reason: ${answer.reason}`);
-  if (answer.policy !== undefined) lines.push(`decided by: policy ${answer.policy}, rule ${answer.rule}`);
-  lines.push(`mutual TLS on port ${port}: ${answer.mtlsMode}`);
-  if (answer.path !== undefined) lines.push(`path: ${answer.path}`);
-  if (answer.trace.length === 0) lines.push('no policy concerns this workload, so everything is allowed');
-  else lines.push('considered, in order:', ...answer.trace.map(line => `  ${line}`));
-  return `${lines.join('\n')}\n`;
-}
-
-function statusText({ decision, status, grpcStatus }: ExplainAnswer): string {
-  if (decision === 'allow') return '';
-  if (status === undefined) return ' (the connection is closed)';
-  return grpcStatus === undefined
-    ? ` (HTTP status ${status})`
-    : ` (HTTP status ${status}, grpc-status ${grpcStatus})`;
 }
 
 function faultLine({ file, line, column, severity, message }: Fault): string {

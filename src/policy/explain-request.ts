@@ -13,6 +13,8 @@ export interface ExplainRequest {
   readonly source: { readonly ip: string; readonly principal: string | null };
   readonly destination: { readonly ip: string; readonly port: number };
   readonly sni: string | null;
+  /** What external authorizers are assumed to answer. */
+  readonly custom: 'allow' | 'deny';
   readonly request: {
     readonly method: string;
     readonly path: string;
@@ -60,6 +62,7 @@ function readRequest(given: Fields): ExplainRequest {
     source: { ip: text(source.ip, 'source.ip') ?? '127.0.0.1', principal },
     destination: to,
     sni: text(given.sni, 'sni'),
+    custom: oneOf(given.custom, 'custom', ['allow', 'deny'] as const) ?? 'allow',
     request: {
       method: text(request.method, 'request.method') ?? (protocol === 'grpc' ? 'POST' : 'GET'),
       path: text(request.path, 'request.path') ?? '/',

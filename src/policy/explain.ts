@@ -1,211 +1,170 @@
 /** What would happen to a described request, and why: the code that enforces, asked without a socket. */
-import type { MtlsMode, PathNormalization, Resources, Workload } from '../config/resources.ts';
-import { type RequestAttributes, wireText } from './attributes.ts';
-import { compileAuthorization } from './compile.ts';
+import type { PathNormalization, RequestAuthentication, Resources, Workload } from '../config/resources.ts';
+import { type Authorization, compileAuthorization } from './compile.ts';
 import {
   bindConnection,
   type ConnectionPolicy,
-  type Decision,
+  customMatches,
   decideConnection,
-  decideRequest,
+  findingsOf,
 } from './decide.ts';
+import type { AssumedAnswer, ExplainAnswer, FrontDoor } from './explain-answer.ts';
+import { connectionFate, modeSource } from './explain-connection.ts';
+import { type Explained, explainHttp, type HttpStage, outcomeOf } from './explain-http.ts';
+import { authorizerLine } from './explain-live.ts';
+import { nearestRule } from './explain-nearest.ts';
 import type { ExplainRequest } from './explain-request.ts';
-import { isKnownMethod } from './method.ts';
-import { normaliseTarget, pathOf } from './normalise.ts';
 import { type EffectiveMtls, effectiveMtls, mtlsModeFor } from './peer-authentication.ts';
+import { selectAuthentication } from './select.ts';
 
-/** One decision, in the order in which its fields are printed; absent fields have no meaning for this request. */
-export interface ExplainAnswer {
-  readonly id?: string;
-  readonly decision: 'allow' | 'deny';
-  /** HTTP status for the client (200 when the app is reached); absent on TCP and when the connection is refused. */
-  readonly status?: number;
-  /** Present with status 200 of a gRPC refusal. */
-  readonly grpcStatus?: number;
-  readonly reason?: string;
-  /** `namespace/name` of the policy that decided. */
-  readonly policy?: string;
-  readonly rule?: number;
-  readonly mtlsMode: MtlsMode;
-  /** Path after normalisation: what policy saw and the app gets. */
-  readonly path?: string;
-  readonly audit: readonly string[];
-  readonly trace: readonly string[];
+export type { ExplainAnswer, FrontDoor } from './explain-answer.ts';
+
+/** Workloads whose compiled policy is kept: requests of one file are about few. */
+const MAX_WORKLOADS = 64;
+
+type Asked = Pick<Workload, 'namespace' | 'labels'>;
+
+/** What is in force at one workload. */
+interface Stage {
+  readonly mtls: EffectiveMtls;
+  readonly authorization: Authorization;
+  readonly tokens: HttpStage['tokens'];
+  readonly normalization: PathNormalization;
+  readonly trustDomains: readonly string[];
 }
 
-/** The checks before policy that belong to others: each says in a word or line why it refuses, or null. */
-export interface FrontDoor {
-  /** Why the peer's SPIFFE ID is refused in the handshake, such as `foreign_trust_domain`. */
-  readonly peerFault: (principal: string, trustDomains: readonly string[]) => string | null;
-  /** Why the request gets 400 before its path and method are looked at. */
-  readonly requestFault: (request: ExplainRequest) => string | null;
-}
-
-const OPEN: FrontDoor = { peerFault: foreignTrustDomain, requestFault: () => null };
-
-/**
- * Explains one request. The request's own `workload` wins over the one given.
- * @param door the checks of the connection and of HTTP framing; without it only the trust domain is checked
- */
+/** Explains one request on a configuration of which nothing else is asked. */
 export function explainRequest(
   resources: Resources,
-  workload: Pick<Workload, 'namespace' | 'labels'>,
+  workload: Asked,
   request: ExplainRequest,
-  door: FrontDoor = OPEN,
-): ExplainAnswer {
-  const { mesh } = resources;
-  const asked = {
-    namespace: request.workload?.namespace ?? workload.namespace,
-    labels: request.workload?.labels ?? workload.labels,
-  };
-  const { rootNamespace } = mesh;
-  const mtls = effectiveMtls({ policies: resources.peerAuthentications, workload: asked, rootNamespace });
-  const mtlsMode = mtlsModeFor(mtls, request.destination.port);
-  const id = request.id === null ? {} : { id: request.id };
-  const trustDomains = [mesh.trustDomain, ...mesh.trustDomainAliases];
-  const refusal = refuseConnection(request, mtlsMode, trustDomains, door);
-  if (refusal !== null) {
-    const line = `${sourceOf(mtls, request.destination.port, mtlsMode)}: ${refusal.why}`;
-    return { ...id, decision: 'deny', reason: refusal.reason, mtlsMode, audit: [], trace: [line] };
-  }
-  const authorization = compileAuthorization({
-    policies: resources.authorizationPolicies,
-    workload: asked,
-    mesh: { ...mesh, providers: mesh.extensionProviders, multipleProviders: false },
-  });
-  const policy = bindConnection(authorization, {
-    // Mutual TLS to a raw TCP port in DISABLE goes through as bytes: nobody learns who the peer is.
-    principal: request.transport === 'mtls' && mtlsMode !== 'DISABLE' ? request.source.principal : null,
-    sourceIp: request.source.ip,
-    destinationIp: request.destination.ip,
-    destinationPort: request.destination.port,
-    sni: request.sni,
-  });
-  const answer =
-    request.protocol === 'tcp'
-      ? explainConnection(policy)
-      : explainHttp(policy, request, mesh.pathNormalization, door);
-  return { ...id, ...answer.decided, mtlsMode, ...answer.path, audit: [], trace: answer.trace };
-}
-
-interface Explained {
-  readonly decided: Pick<ExplainAnswer, 'decision' | 'status' | 'grpcStatus' | 'reason' | 'policy' | 'rule'>;
-  readonly path?: { readonly path: string };
-  readonly trace: readonly string[];
-}
-
-/** The connection's fate before the first byte of a request. */
-function refuseConnection(
-  request: ExplainRequest,
-  mode: MtlsMode,
-  trustDomains: readonly string[],
   door: FrontDoor,
-): { readonly reason: string; readonly why: string } | null {
-  if (request.transport === 'plaintext') {
-    return mode === 'STRICT' ? { reason: 'mtls_required', why: 'a plaintext connection is closed' } : null;
-  }
-  if (mode === 'DISABLE') {
-    return request.protocol === 'tcp'
-      ? null
-      : { reason: 'mtls_disabled', why: 'TLS to an HTTP port is closed' };
-  }
-  const { principal } = request.source;
-  if (principal === null) {
-    return { reason: 'no_uri_san', why: 'a client certificate without a SPIFFE ID is refused' };
-  }
-  const fault = door.peerFault(principal, trustDomains);
-  return fault === null ? null : { reason: fault, why: `the peer ${principal} is refused in the handshake` };
+): Promise<ExplainAnswer> {
+  return new Explainer(resources, workload, door).explain(request);
 }
 
-function foreignTrustDomain(principal: string, trustDomains: readonly string[]): string | null {
-  const own = trustDomains.some(domain => principal.startsWith(`spiffe://${domain}/`));
-  return own ? null : 'foreign_trust_domain';
-}
+/** Explains requests on one configuration; each workload's policy is compiled once. */
+export class Explainer {
+  readonly #resources: Resources;
+  readonly #workload: Asked;
+  readonly #door: FrontDoor;
+  readonly #stages = new Map<string, Stage>();
 
-function sourceOf({ source, ports }: EffectiveMtls, port: number, mode: MtlsMode): string {
-  if (ports.has(port)) return `PeerAuthentication ${mode} on port ${port}`;
-  if (source === null) return `PeerAuthentication ${mode} by default`;
-  return `PeerAuthentication ${source.metadata.namespace}/${source.metadata.name} ${mode}`;
-}
-
-function explainConnection(policy: ConnectionPolicy): Explained {
-  const trace: string[] = [];
-  return { decided: outcome(decideConnection(policy, trace)), trace };
-}
-
-function explainHttp(
-  policy: ConnectionPolicy,
-  request: ExplainRequest,
-  normalization: PathNormalization,
-  door: FrontDoor,
-): Explained {
-  const { method, path: given, host, headers } = request.request;
-  const http1 = request.protocol === 'http';
-  const unknown = http1 && !isKnownMethod(method) ? 'unknown method' : null;
-  const target = originForm(method, given);
-  const normal = target === null ? null : normalised(method, wireText(target.target), normalization);
-  const fault = door.requestFault(request) ?? unknown ?? (normal === null ? 'invalid path' : null);
-  if (fault !== null || normal === null || target === null) {
-    const reason = `bad_request: ${fault}`;
-    return {
-      decided: { decision: 'deny', status: 400, reason },
-      trace: [`the request is answered with 400: ${fault}`],
-    };
+  /**
+   * @param workload the one that is meant when a request names none
+   * @param door the checks of the connection, of HTTP framing and of tokens
+   */
+  constructor(resources: Resources, workload: Asked, door: FrontDoor) {
+    this.#resources = resources;
+    this.#workload = { namespace: workload.namespace, labels: workload.labels };
+    this.#door = door;
   }
-  const attributes: RequestAttributes = {
-    method: wireText(method),
-    host: wireText(target.host ?? host),
-    path: pathOf(normal),
-    rawPath: normal,
-    jwt: null,
-    headerValues: name => headerLines(headers.get(name) ?? [], name === 'cookie' && !http1),
-  };
-  const trace: string[] = [];
-  const decision = decideRequest(policy, attributes, trace);
-  const grpc = headers.get('content-type')?.[0]?.startsWith('application/grpc') === true;
+
+  /** Explains one request. The request's own `workload` wins over the one given. */
+  async explain(request: ExplainRequest): Promise<ExplainAnswer> {
+    const stage = this.#stageOf({
+      namespace: request.workload?.namespace ?? this.#workload.namespace,
+      labels: request.workload?.labels ?? this.#workload.labels,
+    });
+    const mode = mtlsModeFor(stage.mtls, request.destination.port);
+    const id = request.id === null ? {} : { id: request.id };
+    const tcp = request.protocol === 'tcp';
+    const { transport, source } = request;
+    const { trustDomains } = stage;
+    const fate = connectionFate(
+      { tcp, transport, principal: source.principal, mode, trustDomains },
+      this.#door.peerFault,
+    );
+    if (fate.refused) {
+      const trace = [`${modeSource(stage.mtls, request.destination.port, mode)}: ${fate.why}`];
+      const { reason } = fate;
+      return { ...id, decision: 'deny', reason, mtlsMode: mode, audit: [], dryRun: [], trace };
+    }
+    const policy = bindConnection(stage.authorization, {
+      principal: fate.principal,
+      sourceIp: source.ip,
+      destinationIp: request.destination.ip,
+      destinationPort: request.destination.port,
+      sni: request.sni,
+    });
+    const explained = tcp
+      ? explainTcp(policy, request)
+      : await explainHttp({ policy, ...stage, door: this.#door }, request);
+    return inOrder({ ...id, ...explained, mtlsMode: mode });
+  }
+
+  #stageOf(workload: Asked): Stage {
+    const key = JSON.stringify([workload.namespace, Object.entries(workload.labels).sort()]);
+    const known = this.#stages.get(key);
+    if (known !== undefined) return known;
+    if (this.#stages.size >= MAX_WORKLOADS) this.#stages.clear();
+    const stage = compileStage(this.#resources, workload, this.#door);
+    this.#stages.set(key, stage);
+    return stage;
+  }
+}
+
+/** The fields as the contract lists them, the trace last. */
+function inOrder(answer: ExplainAnswer): ExplainAnswer {
+  const { mtlsMode, path, custom, audit, dryRun, trace, nearest, ...decided } = answer;
   return {
-    decided: outcome(decision, httpStatus(decision, grpc)),
-    path: { path: attributes.path },
+    ...decided,
+    mtlsMode,
+    ...(path !== undefined && { path }),
+    ...(custom !== undefined && { custom }),
+    audit,
+    dryRun,
     trace,
+    ...(nearest !== undefined && { nearest }),
   };
 }
 
-/** Lines as a parser hands them over; HTTP/2 cookie crumbs are one value again (RFC 9113 8.2.3), none when empty. */
-function headerLines(given: readonly string[], crumbs: boolean): readonly string[] {
-  const lines = given.map(line => wireText(line.replace(/^[ \t]+|[ \t]+$/g, '')));
-  if (!crumbs) return lines;
-  const cookie = lines.join('; ');
-  return cookie === '' ? [] : [cookie];
-}
-
-/** A CONNECT target is an authority: there is no path in it to normalise. */
-function normalised(method: string, target: string, mode: PathNormalization): string | null {
-  return method === 'CONNECT' ? target : normaliseTarget(target, mode);
-}
-
-/** RFC 9112 3.2: the four forms of a target; an absolute one has the host that counts. */
-function originForm(method: string, path: string): { target: string; host?: string } | null {
-  if (method === 'CONNECT') return { target: path };
-  if (path === '*') return method === 'OPTIONS' ? { target: '*' } : null;
-  const absolute = /^https?:\/\/([^/?#]+)(.*)$/i.exec(path);
-  if (absolute === null) return { target: path };
-  const [, host, rest] = absolute as unknown as [string, string, string];
-  return { target: rest.startsWith('/') ? rest : `/${rest}`, host };
-}
-
-function outcome(decision: Decision, status: HttpStatus = {}): Explained['decided'] {
+function compileStage(resources: Resources, workload: Asked, door: FrontDoor): Stage {
+  const { mesh } = resources;
+  const { rootNamespace } = mesh;
+  const selecting = resources.requestAuthentications.filter(
+    policy => selectAuthentication([policy], workload, rootNamespace).length > 0,
+  );
+  const rules = selectAuthentication(selecting, workload, rootNamespace);
   return {
-    decision: decision.allow ? 'allow' : 'deny',
-    ...status,
-    ...(decision.reason === '' ? {} : { reason: decision.reason }),
-    ...(decision.policy === null ? {} : { policy: decision.policy }),
-    ...(decision.rule === null ? {} : { rule: decision.rule }),
+    mtls: effectiveMtls({ policies: resources.peerAuthentications, workload, rootNamespace }),
+    authorization: compileAuthorization({
+      policies: resources.authorizationPolicies,
+      workload,
+      mesh: { ...mesh, providers: mesh.extensionProviders, multipleProviders: false },
+    }),
+    tokens: rules.length === 0 ? null : { ...door.tokens(rules), policies: selecting.map(nameOf) },
+    normalization: mesh.pathNormalization,
+    trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
   };
 }
 
-type HttpStatus = Pick<ExplainAnswer, 'status' | 'grpcStatus'>;
+function nameOf({ metadata }: RequestAuthentication): string {
+  return `${metadata.namespace}/${metadata.name}`;
+}
 
-function httpStatus({ allow }: Decision, grpc: boolean): HttpStatus {
-  if (allow) return { status: 200 };
-  return grpc ? { status: 200, grpcStatus: 7 } : { status: 403 };
+/** A connection whose bytes are not HTTP: there are no tokens, and HTTP authorizers are not asked. */
+function explainTcp(policy: ConnectionPolicy, request: ExplainRequest): Explained {
+  const trace: string[] = [];
+  const assumed: AssumedAnswer[] = [];
+  const rest = () => ({ ...(assumed.length > 0 && { custom: assumed }), audit: [], dryRun: [], trace });
+  for (const match of customMatches(policy, null, trace) ?? []) {
+    if (match.bad !== null) return { ...outcomeOf(match.decision), ...rest() };
+    const { provider, policy: name, rule } = match;
+    assumed.push({ provider, policy: name, rule, assumed: request.custom });
+    trace.push(authorizerLine(match, `${request.custom === 'allow' ? 'allows' : 'denies'} (assumed)`));
+    if (request.custom === 'deny') {
+      const refusal = { allow: false, reason: 'ext_authz_denied', policy: name, rule, missed: null };
+      return { ...outcomeOf(refusal), ...rest() };
+    }
+  }
+  const findings = findingsOf(policy, null, trace);
+  const decision = decideConnection(policy, trace);
+  const nearest = decision.missed === null ? null : nearestRule(policy, null);
+  return {
+    ...outcomeOf(decision),
+    ...rest(),
+    ...(findings !== null && { audit: findings.audit, dryRun: findings.dryRun }),
+    ...(nearest !== null && { nearest }),
+  };
 }

@@ -1,26 +1,30 @@
 /** `POST /explain`: one JSON request a line in, one JSON decision a line out, evaluated on what is in force. */
 import type { Resources, Workload } from '../config/resources.ts';
-import { explainRequest } from '../policy/explain.ts';
+import type { KeySets } from '../identity/jwks-source.ts';
+import { Explainer } from '../policy/explain.ts';
 import { parseExplainRequest } from '../policy/explain-request.ts';
 import { frontDoor } from './front-door.ts';
 
 /** Most requests in one body. */
 const MAX_LINES = 1_000;
 
-export function explainBody(
+/** @param keySets the keys in force, by `keySource` */
+export async function explainBody(
   body: string,
   resources: Resources,
   workload: Workload,
-): { status: number; lines: string[] } {
+  keySets: KeySets = {},
+): Promise<{ status: number; lines: string[] }> {
   const asked = body.split('\n').filter(line => line.trim() !== '');
   if (asked.length === 0) return { status: 400, lines: ['the body has no request: one JSON object a line'] };
   if (asked.length > MAX_LINES)
     return { status: 400, lines: [`more than ${MAX_LINES} requests in one body`] };
+  const explainer = new Explainer(resources, workload, frontDoor(keySets));
   const lines: string[] = [];
   for (const [index, line] of asked.entries()) {
     const parsed = parse(line);
     if (!parsed.ok) return { status: 400, lines: [`line ${index + 1}: ${parsed.reason}`] };
-    lines.push(JSON.stringify(explainRequest(resources, workload, parsed.request, frontDoor)));
+    lines.push(JSON.stringify(await explainer.explain(parsed.request)));
   }
   return { status: 200, lines };
 }

@@ -1,10 +1,43 @@
-/** The checks before policy, for explaining without a socket: the parser and the peer judgement that connections meet. */
+/**
+ * The checks before policy, for explaining without a socket: the parser, the peer judgement and the check of tokens that
+ * connections and requests meet.
+ */
+import type { JwtRule } from '../config/resources.ts';
 import { ParseFault, parseRequest } from '../http/h1-parser.ts';
+import { type KeySets, keySource } from '../identity/jwks-source.ts';
+import { createAuthenticator, editedValues } from '../identity/jwt.ts';
 import { parseSpiffeId } from '../identity/spiffe.ts';
-import type { FrontDoor } from '../policy/explain.ts';
+import type { FrontDoor, TokenCheck } from '../policy/explain-answer.ts';
 import type { ExplainRequest } from '../policy/explain-request.ts';
 
-export const frontDoor: FrontDoor = { peerFault, requestFault };
+/**
+ * @param keySets the keys that were fetched, by `keySource`; without them only inline `jwks` can accept a token
+ */
+export function frontDoor(keySets: KeySets = {}): FrontDoor {
+  return { peerFault, requestFault, tokens: rules => tokenCheck(rules, keySets) };
+}
+
+function tokenCheck(rules: readonly JwtRule[], keySets: KeySets): TokenCheck {
+  const authenticator = createAuthenticator({ rules, keySets });
+  const sources = rules.map(keySource).filter(source => source !== null);
+  return {
+    missingKeys: sources.filter(source => !Object.hasOwn(keySets, source)),
+    check: async request => {
+      const verdict = await authenticator.authenticate(request);
+      if (!verdict.ok) return verdict;
+      const { edits, jwt } = verdict;
+      return {
+        ok: true,
+        jwt,
+        target: edits?.target ?? request.target,
+        headerValues: name => {
+          const sent = (asked: string) => request.headerValues(asked);
+          return edits === null ? sent(name) : editedValues(edits, name, sent);
+        },
+      };
+    },
+  };
+}
 
 /** As `judgePeer` refuses a certificate that is otherwise in order. */
 function peerFault(principal: string, trustDomains: readonly string[]): string | null {

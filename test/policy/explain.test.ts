@@ -9,18 +9,18 @@ import { readCaseFile } from './case-file.ts';
 const CASES = join(import.meta.dirname, 'cases');
 const FOO = { namespace: 'foo', labels: { app: 'a' } };
 
-function ask(resources: Resources, given: object): ExplainAnswer {
+function ask(resources: Resources, given: object): Promise<ExplainAnswer> {
   const parsed = parseExplainRequest({ destination: { port: 8080 }, ...given });
   if (!parsed.ok) throw new Error(parsed.reason);
-  return explainRequest(resources, FOO, parsed.request, frontDoor);
+  return explainRequest(resources, FOO, parsed.request, frontDoor());
 }
 
 const peer = (name: string) => ({ ip: '10.0.0.9', principal: `spiffe://cluster.local/ns/foo/sa/${name}` });
 
-t.test('an answer has the fields of the contract', t => {
+t.test('an answer has the fields of the contract', async t => {
   const { resources } = readCaseFile(join(CASES, 'deny-and-root-namespace.yaml'), t.testdir());
   t.strictSame(
-    ask(resources, {
+    await ask(resources, {
       id: 'a1',
       source: peer('D'),
       destination: { port: 18080 },
@@ -36,18 +36,18 @@ t.test('an answer has the fields of the contract', t => {
       mtlsMode: 'PERMISSIVE',
       path: '/deny',
       audit: [],
+      dryRun: [],
       trace: [
         'DENY foo/deny rule 0: from.principals matched cluster.local/ns/foo/sa/D; to.ports matched 18080; ' +
           'to.methods matched GET; to.paths matched /deny; to.notPaths matched /deny (none of /deny/allow)',
       ],
     },
   );
-  t.end();
 });
 
-t.test('the trace shows what each rule saw and wanted', t => {
+t.test('the trace shows what each rule saw and wanted', async t => {
   const { resources } = readCaseFile(join(CASES, 'deny-and-root-namespace.yaml'), t.testdir());
-  t.strictSame(ask(resources, { request: { path: '/open' }, destination: { port: 18080 } }).trace, [
+  t.strictSame((await ask(resources, { request: { path: '/open' }, destination: { port: 18080 } })).trace, [
     'DENY foo/deny rule 0: from.principals did not match: saw no peer identity, wants cluster.local/ns/foo/sa/D',
     'DENY foo/deny rule 1: from.principals did not match: saw no peer identity, wants cluster.local/ns/foo/sa/D',
     'DENY foo/deny rule 2: from.principals did not match: saw no peer identity, wants cluster.local/ns/foo/sa/D',
@@ -56,19 +56,21 @@ t.test('the trace shows what each rule saw and wanted', t => {
   const tcp = readCaseFile(join(CASES, 'tcp.yaml'), t.testdir()).resources;
   const workload = { namespace: 'allow-both' };
   t.strictSame(
-    ask(tcp, { workload, protocol: 'tcp', destination: { port: 81 }, source: peer('a') }).trace.slice(0, 2),
+    (await ask(tcp, { workload, protocol: 'tcp', destination: { port: 81 }, source: peer('a') })).trace.slice(
+      0,
+      2,
+    ),
     [
       'ALLOW allow-both/p rule 0: can never match: to.methods needs HTTP',
       'ALLOW allow-both/p rule 1: can never match: to.methods needs HTTP',
     ],
   );
-  t.strictSame(ask(tcp, { workload: { namespace: 'deny-method' }, protocol: 'tcp' }).trace, [
+  t.strictSame((await ask(tcp, { workload: { namespace: 'deny-method' }, protocol: 'tcp' })).trace, [
     'DENY deny-method/p rule 0: left out, which widens the rule: to.methods needs HTTP; matches everything',
   ]);
-  t.end();
 });
 
-t.test('a request that gets 400', t => {
+t.test('a request that gets 400', async t => {
   const { resources } = readCaseFile(join(CASES, 'paths.yaml'), t.testdir());
   for (const [says, request] of [
     ['a method in lower case', { method: 'get' }],
@@ -86,37 +88,35 @@ t.test('a request that gets 400', t => {
     ['a line break in the path', { path: '/ HTTP/1.1\r\nx: y\r\n\r\n' }],
     ['a header name with a space', { headers: { 'x a': ['b'] } }],
   ] as const) {
-    const answer = ask(resources, { request });
+    const answer = await ask(resources, { request });
     t.match(answer, { decision: 'deny', status: 400, reason: /^bad_request: ./ }, says);
   }
   t.equal(
-    ask(resources, { protocol: 'http2', request: { method: 'get', path: '/admin' } }).status,
+    (await ask(resources, { protocol: 'http2', request: { method: 'get', path: '/admin' } })).status,
     200,
     'HTTP/2 takes any method',
   );
-  t.equal(ask(resources, { request: { method: 'OPTIONS', path: '*' } }).path, '*');
+  t.equal((await ask(resources, { request: { method: 'OPTIONS', path: '*' } })).path, '*');
   t.equal(
-    ask(resources, { request: { method: 'CONNECT', path: 'a.com:443', host: 'a.com:443' } }).path,
+    (await ask(resources, { request: { method: 'CONNECT', path: 'a.com:443', host: 'a.com:443' } })).path,
     'a.com:443',
   );
-  t.equal(ask(resources, { request: { method: 'CONNECT', path: '/' } }).status, 400);
-  t.end();
+  t.equal((await ask(resources, { request: { method: 'CONNECT', path: '/' } })).status, 400);
 });
 
-t.test('a gRPC client that is denied gets 200 with its own status', t => {
+t.test('a gRPC client that is denied gets 200 with its own status', async t => {
   const { resources } = readCaseFile(join(CASES, 'default-deny.yaml'), t.testdir());
   const workload = { namespace: 'no-rules' };
   const headers = { 'content-type': ['application/grpc+proto'] };
-  t.match(ask(resources, { workload, protocol: 'grpc', request: { headers } }), {
+  t.match(await ask(resources, { workload, protocol: 'grpc', request: { headers } }), {
     status: 200,
     grpcStatus: 7,
   });
-  t.match(ask(resources, { workload, request: {} }), { status: 403, grpcStatus: undefined });
-  t.notMatch(ask(resources, { workload, protocol: 'tcp' }), { status: 403 }, 'TCP has no status');
-  t.end();
+  t.match(await ask(resources, { workload, request: {} }), { status: 403, grpcStatus: undefined });
+  t.notMatch(await ask(resources, { workload, protocol: 'tcp' }), { status: 403 }, 'TCP has no status');
 });
 
-t.test('a peer that does not get past the handshake', t => {
+t.test('a peer that does not get past the handshake', async t => {
   const { resources } = readCaseFile(join(CASES, 'default-deny.yaml'), t.testdir());
   for (const [principal, reason] of [
     ['spiffe://other.example/ns/foo/sa/a', 'foreign_trust_domain'],
@@ -124,29 +124,35 @@ t.test('a peer that does not get past the handshake', t => {
     ['spiffe://cluster.local/ns//sa/a', 'bad_spiffe_id'],
     ['https://cluster.local/a', 'bad_spiffe_id'],
   ] as const) {
-    const answer = ask(resources, { source: { principal } });
+    const answer = await ask(resources, { source: { principal } });
     t.match(answer, { decision: 'deny', reason }, principal);
     t.notOk('status' in answer, 'there is no HTTP yet');
   }
-  t.match(ask(resources, { transport: 'mtls' }), { decision: 'deny', reason: 'no_uri_san' });
-  t.end();
+  t.match(await ask(resources, { transport: 'mtls' }), { decision: 'deny', reason: 'no_uri_san' });
 });
 
-t.test('cookie crumbs of HTTP/2 are one value again', t => {
+t.test('cookie crumbs of HTTP/2 are one value again', async t => {
   const { resources } = readCaseFile(join(CASES, 'headers.yaml'), t.testdir());
   const given = { workload: { namespace: 'inline' }, request: { headers: { cookie: ['a', 'b'] } } };
-  t.equal(ask(resources, { ...given, protocol: 'http' }).decision, 'allow', 'HTTP/1.1 matches each line');
-  t.equal(ask(resources, { ...given, protocol: 'http2' }).decision, 'deny', 'HTTP/2 the joined value');
+  t.equal(
+    (await ask(resources, { ...given, protocol: 'http' })).decision,
+    'allow',
+    'HTTP/1.1 matches each line',
+  );
+  t.equal(
+    (await ask(resources, { ...given, protocol: 'http2' })).decision,
+    'deny',
+    'HTTP/2 the joined value',
+  );
   const empty = { ...given, request: { headers: { cookie: [''] } } };
   t.match(
-    ask(resources, { ...empty, protocol: 'http2' }).trace.at(-1),
+    (await ask(resources, { ...empty, protocol: 'http2' })).trace.at(-1),
     /no such header/,
     'an empty one is none',
   );
-  t.end();
 });
 
-t.test('what is no described request is refused in one line', t => {
+t.test('what is no described request is refused in one line', async t => {
   for (const [value, reason] of [
     [{}, 'destination.port is missing'],
     [null, 'destination.port is missing'],
@@ -160,5 +166,4 @@ t.test('what is no described request is refused in one line', t => {
   ] as const) {
     t.strictSame(parseExplainRequest(value), { ok: false, reason }, JSON.stringify(value));
   }
-  t.end();
 });
