@@ -38,6 +38,12 @@ export function parseJwks(text: string): readonly VerificationKey[] {
   return keys.flatMap(key => (isObject(key) ? (readKey(key) ?? []) : []));
 }
 
+/** Whether a text is a key set at all, be it one without a key that can be used. */
+export function isJwks(text: string): boolean {
+  const set = parseJsonObject(Buffer.from(text, 'utf8'));
+  return set !== null && (Array.isArray(claim(set, 'keys')) || certificateKeys(set).length > 0);
+}
+
 /**
  * Checks the signature with every key that may have made it, as Envoy chooses them: kid and alg must not differ where
  * both name one. Stricter than Envoy: the token's alg must be one of the key's type and curve, RSA keys have 2048 bits or
