@@ -8,7 +8,7 @@ import type { Cluster, EndpointTarget } from './cluster.ts';
 import type { Applicant } from './http-upstream.ts';
 
 /** An answer's body is kept in memory for each request that waits. A page that explains a denial has some KiB. */
-export const MAX_ANSWER_BYTES = 1024 * 1024;
+const MAX_ANSWER_BYTES = 1024 * 1024;
 /** Node's longest timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -107,8 +107,13 @@ class AuthzCall implements Applicant, ResponseSink {
   }
 
   onResponse(head: ResponseHead): Delivery | null {
-    if (head.status === 101 || head.contentLength > MAX_ANSWER_BYTES) return null;
+    if (head.status === 101) return null;
     if (head.status >= 200) this.#head = head;
+    // The length is not a body's where there is none: of an answer to HEAD, of 304.
+    if (head.framing === 'length' && head.contentLength > MAX_ANSWER_BYTES) {
+      this.#fail('answer too large', 'error');
+      return null;
+    }
     return 'bare';
   }
 

@@ -10,6 +10,7 @@ import {
   TRACESTATE,
   XFCC,
 } from '../http/fields.ts';
+import { plainName } from '../http/header-edits.ts';
 import { wireText } from '../policy/attributes.ts';
 import type { Field } from './ext-authz-question.ts';
 
@@ -43,9 +44,14 @@ const FRAMING = new Set([
   'http2-settings',
 ]);
 
+/** The kind of a field; spelled with `_` it is the same to an app that reads it so. */
+function codeOf(name: string): number {
+  return fieldCode(plainName(name), 0, name.length);
+}
+
 /** Whether an authorizer is told the field: not what belongs to the client's connection only. */
 export function isTold(name: string): boolean {
-  const code = fieldCode(name, 0, name.length);
+  const code = codeOf(name);
   return code === XFCC || isEndToEnd(code);
 }
 
@@ -59,13 +65,13 @@ export function isForwardable(name: string): boolean {
  * connection, not the identity that the sidecar vouches for.
  */
 export function isWritable(name: string): boolean {
-  return !FRAMING.has(name) && isEndToEnd(fieldCode(name, 0, name.length));
+  return !FRAMING.has(plainName(name)) && isEndToEnd(codeOf(name));
 }
 
 /** Whether a provider's answer may write the field of a request, where a sidecar's own words stand as well. */
 export function isRequestField(name: string): boolean {
-  if (!isWritable(name) || name === 'content-type') return false;
-  const code = fieldCode(name, 0, name.length);
+  if (!isWritable(name) || plainName(name) === 'content-type') return false;
+  const code = codeOf(name);
   return code === PLAIN || code === REQUEST_ID || code === TRACEPARENT || code === TRACESTATE;
 }
 

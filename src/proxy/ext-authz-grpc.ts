@@ -1,5 +1,5 @@
 /** envoyExtAuthzGrpc: envoy.service.auth.v3.Authorization/Check, one channel an endpoint. */
-import type { Client, ClientUnaryCall } from '@grpc/grpc-js';
+import type { Client } from '@grpc/grpc-js';
 import type { Writer } from 'protobufjs';
 import type { ExtAuthzGrpc } from '../config/resources.ts';
 import type { Cluster, EndpointTarget, OpenTls } from './cluster.ts';
@@ -10,6 +10,8 @@ import { writeHttpCheck, writeTcpCheck } from './ext-authz-request.ts';
 import { readCheckResponse } from './ext-authz-response.ts';
 import { ABANDONED, type Authorizer, failed, type Verdict } from './ext-authz-verdict.ts';
 
+/** Of a reason that the provider may have worded, so much goes to the log. */
+const MAX_REASON = 200;
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
 
 type Protobuf = typeof import('protobufjs');
@@ -53,53 +55,38 @@ export class GrpcAuthorizer implements Authorizer {
   ): Promise<Verdict> {
     this.#loaded ??= load();
     const { grpc, protobuf } = await this.#loaded;
-    const target = this.#pick();
-    if (target === null) return failed('no route');
+    const cluster = this.#clusterInForce();
+    if (cluster === null) return failed('no route');
     const message = Buffer.from(write(protobuf.Writer.create()));
-    target.active++;
-    const reply = await this.#call(this.#channelTo(target, grpc), message, signal);
-    target.active--;
-    if (typeof reply === 'string') {
-      if (signal.aborted) return ABANDONED;
-      this.#cluster?.report(target, 'gateway_error');
-      return failed(reply);
-    }
-    this.#cluster?.report(target, 'ok');
-    try {
-      return verdictOf(readCheckResponse(protobuf.Reader.create(reply)), head);
-    } catch {
-      return failed('its answer is no CheckResponse');
-    }
-  }
-
-  /** @returns the answer's bytes, or why there are none */
-  #call(client: Client, message: Buffer, signal: AbortSignal): Promise<Buffer | string> {
     const { timeoutMs } = this.#provider;
     const deadline = timeoutMs > 0 ? Date.now() + timeoutMs : Number.POSITIVE_INFINITY;
-    return new Promise(resolve => {
-      let call: ClientUnaryCall | null = null;
-      const cancel = (): void => call?.cancel();
-      call = client.makeUnaryRequest<Buffer, Buffer>(
-        CHECK,
-        request => request,
-        response => response,
-        message,
-        { deadline },
-        (error, response) => {
-          signal.removeEventListener('abort', cancel);
-          resolve(error === null && response !== undefined ? response : (error?.message ?? 'no message'));
-        },
-      );
-      if (signal.aborted) cancel();
-      else signal.addEventListener('abort', cancel, { once: true });
-    });
+    const tried: EndpointTarget[] = [];
+    let why = 'no healthy endpoint';
+    while (tried.length < cluster.tries) {
+      const target = cluster.pick(tried);
+      if (target === null || tried.includes(target)) break;
+      tried.push(target);
+      target.active++;
+      const reply = await call({ client: this.#channelTo(target, grpc), message, deadline, signal });
+      target.active--;
+      if (signal.aborted) return ABANDONED;
+      if (reply.bytes !== null) {
+        cluster.report(target, 'ok');
+        return readVerdict(protobuf, reply.bytes, head);
+      }
+      cluster.report(target, 'gateway_error');
+      why = reply.why;
+      // A check changes nothing: it may be asked of another endpoint when this one is away.
+      if (reply.code !== grpc.status.UNAVAILABLE) break;
+    }
+    return failed(why);
   }
 
-  #pick(): EndpointTarget | null {
+  #clusterInForce(): Cluster | null {
     const cluster = this.#parts.cluster();
     if (cluster !== this.#cluster) this.renew();
     this.#cluster = cluster;
-    return cluster?.pick() ?? null;
+    return cluster;
   }
 
   #channelTo(target: EndpointTarget, grpc: Grpc): Client {
@@ -119,6 +106,47 @@ export class GrpcAuthorizer implements Authorizer {
 
   close(): void {
     this.renew();
+  }
+}
+
+interface Call {
+  readonly client: Client;
+  readonly message: Buffer;
+  /** Unix milliseconds. */
+  readonly deadline: number;
+  readonly signal: AbortSignal;
+}
+
+type Reply =
+  | { readonly bytes: Buffer }
+  | { readonly bytes: null; readonly code: number; readonly why: string };
+
+function call({ client, message, deadline, signal }: Call): Promise<Reply> {
+  return new Promise(resolve => {
+    const unary = client.makeUnaryRequest<Buffer, Buffer>(
+      CHECK,
+      request => request,
+      response => response,
+      message,
+      { deadline },
+      (error, bytes) => {
+        signal.removeEventListener('abort', cancel);
+        if (error !== null)
+          resolve({ bytes: null, code: error.code, why: error.message.slice(0, MAX_REASON) });
+        else resolve({ bytes: bytes as Buffer });
+      },
+    );
+    const cancel = (): void => unary.cancel();
+    if (signal.aborted) cancel();
+    else signal.addEventListener('abort', cancel, { once: true });
+  });
+}
+
+function readVerdict(protobuf: Protobuf, bytes: Buffer, head: AuthzQuestion['head'] | null): Verdict {
+  try {
+    return verdictOf(readCheckResponse(protobuf.Reader.create(bytes)), head);
+  } catch {
+    return failed('its answer is no CheckResponse');
   }
 }
 

@@ -131,14 +131,9 @@ export function destination(
       security: options.security ?? PLAINTEXT,
     })),
   };
-  const facts = { name: null, namespace: 'foo', serviceAccount: 'httpbin', labels: {}, cluster: null };
   const cluster = new Cluster(spec, {
     clock,
-    recorder: new Recorder({
-      workload: workloadFacts({ ...facts, domain: 'cluster.local' }),
-      accessLog: 'off',
-      writeLine: () => {},
-    }),
+    recorder: testRecorder(),
     openTls: options.openTls ?? noTls,
     warn: () => {},
     loops: () => false,
@@ -148,6 +143,16 @@ export function destination(
     clock.stop();
   });
   return cluster;
+}
+
+/** Counts, and writes nothing. */
+export function testRecorder(): Recorder {
+  const facts = { name: null, namespace: 'foo', serviceAccount: 'httpbin', labels: {}, cluster: null };
+  return new Recorder({
+    workload: workloadFacts({ ...facts, domain: 'cluster.local' }),
+    accessLog: 'off',
+    writeLine: () => {},
+  });
 }
 
 /** A provider that can be asked, and what it counted and warned of. */
