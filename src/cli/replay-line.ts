@@ -23,7 +23,7 @@ export interface LoggedRequest {
   readonly requestPrincipal: string | null;
   /** A token was refused. */
   readonly tokenRefused: boolean;
-  /** What the external authorizer said, where it can be told: policy was asked, or the flag says that it denied. */
+  /** What the external authorizer said, where it can be told: the request went on, or the flag says that it denied. */
   readonly authorizer: 'allow' | 'deny' | null;
   /** What DENY and ALLOW policies said at the time; null where they were not asked. */
   readonly decision: LoggedDecision | null;
@@ -99,8 +99,9 @@ interface Known {
 
 function requestOf(fields: Fields, { method, target, port }: Known): LoggedRequest {
   const details = text(fields.response_code_details) ?? '';
-  const unasked = fields.response_flags === 'UAEX';
-  const decision = unasked ? null : decisionOf(fields);
+  const tokenRefused = details.startsWith('jwt_authn_access_denied');
+  const authorizerDenied = fields.response_flags === 'UAEX';
+  const decision = tokenRefused || authorizerDenied ? null : decisionOf(fields);
   return {
     protocol: method === null ? 'tcp' : text(fields.protocol)?.startsWith('HTTP/2') ? 'http2' : 'http',
     secure: fields.connection_security_policy === 'mutual_tls',
@@ -115,8 +116,8 @@ function requestOf(fields: Fields, { method, target, port }: Known): LoggedReque
     host: text(fields.authority) ?? '',
     headers: headersOf(fields),
     requestPrincipal: text(fields.request_principal),
-    tokenRefused: details.startsWith('jwt_authn_access_denied'),
-    authorizer: unasked ? 'deny' : decision === null ? null : 'allow',
+    tokenRefused,
+    authorizer: authorizerDenied ? 'deny' : decision !== null || tokenRefused ? 'allow' : null,
     decision,
   };
 }

@@ -72,7 +72,6 @@ export interface TokenRequest {
   readonly scheme: 'http' | 'https';
   /** The normalised path with its query. */
   readonly target: string;
-  readonly http2: boolean;
   headerValues(lowerCaseName: string): readonly string[];
 }
 

@@ -69,18 +69,18 @@ class Story {
   async token(): Promise<Explained | null> {
     const { tokens } = this.#stage;
     if (tokens === null) return null;
-    const { method, host, rawPath } = this.#request;
+    const request = this.#request;
+    const { method, host, rawPath } = request;
     const verdict = await tokens.check({
       method,
       host,
       scheme: this.#asked.transport === 'mtls' ? 'https' : 'http',
       target: rawPath,
-      http2: this.#asked.protocol !== 'http',
-      headerValues: name => this.#request.headerValues(name),
+      headerValues: name => request.headerValues(name),
     });
     if (verdict.ok) {
       this.#trace.push(tokenLine(tokens.policies, verdict.jwt));
-      this.#request = edited(this.#request, verdict);
+      this.#request = edited(request, verdict);
       return null;
     }
     this.#trace.push(tokenLine(tokens.policies, { refused: verdict.body }));
@@ -160,14 +160,18 @@ function readRequest({ normalization, door }: HttpStage, asked: ExplainRequest):
     path: pathOf(target),
     rawPath: target,
     jwt: null,
-    headerValues: name => headerLines(headers.get(name) ?? [], name === 'cookie' && !http1),
+    headerValues: name => headerLines(name, headers.get(name) ?? [], http1),
   };
 }
 
-/** Lines as a parser hands them over; HTTP/2 cookie crumbs are one value again (RFC 9113 8.2.3), none when empty. */
-function headerLines(given: readonly string[], crumbs: boolean): readonly string[] {
-  const lines = given.map(line => wireText(line.replace(/^[ \t]+|[ \t]+$/g, '')));
-  if (!crumbs) return lines;
+/**
+ * Lines as a parser hands them over. HTTP/1 trims white space around a value, HTTP/2 does not; there cookie crumbs are one
+ * value again (RFC 9113 8.2.3), none when empty.
+ */
+function headerLines(name: string, given: readonly string[], http1: boolean): readonly string[] {
+  if (http1) return given.map(line => wireText(line.replace(/^[ \t]+|[ \t]+$/g, '')));
+  const lines = given.map(wireText);
+  if (name !== 'cookie') return lines;
   const cookie = lines.join('; ');
   return cookie === '' ? [] : [cookie];
 }
