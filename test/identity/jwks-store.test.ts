@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import type { JwtRule } from '../../src/config/resources.ts';
-import { type Clock, JwksStore, type JwksStoreOptions } from '../../src/identity/jwks-fetch.ts';
 import type { KeySets } from '../../src/identity/jwks-source.ts';
+import { type Clock, JwksStore, type JwksStoreOptions } from '../../src/identity/jwks-store.ts';
 import { temporaryFolder, testAuthority, testIdentity } from '../certificates.ts';
 import { jwks, KEYS, publicJwk, rule } from './jwt-issuer.ts';
 
@@ -324,6 +324,17 @@ t.test('a source that is no longer wanted is let go, and so is every one at the 
   store.close();
   t.equal(clock.waiting, 0);
   t.same([store.sets, warnings], [{}, []]);
+});
+
+t.test('what earlier rules wanted stays until the keys of new ones are there', async t => {
+  const answer = Promise.withResolvers<string>();
+  const fetch = (url: string) => (url.includes('slow') ? answer.promise : Promise.resolve(SET));
+  const { store } = watched(t, { fetch });
+  await store.want([at('https://keys.example/')]);
+  const wanted = store.want([at('https://slow.example/')]);
+  t.same(store.sets, { 'https://keys.example/': { jwks: SET } });
+  answer.resolve(OTHER_SET);
+  t.same(await wanted, { 'https://slow.example/': { jwks: OTHER_SET } });
 });
 
 t.test(

@@ -48,6 +48,8 @@ export class JwksStore {
   readonly #fetch: Download;
   readonly #clock: Clock;
   readonly #sources = new Map<string, Source>();
+  /** Timeouts by name, as the last `want` said. */
+  #wanted: ReadonlyMap<string, number> = new Map();
 
   constructor(options: JwksStoreOptions) {
     this.#options = options;
@@ -63,12 +65,12 @@ export class JwksStore {
   }
 
   /**
-   * From now on the keys of these rules are kept, and no others. Resolves with them when each source that is new has
-   * answered or failed once; that takes at most the rules' timeouts, twice with discovery.
+   * Keeps the keys of these rules. Resolves with them when each source that is new has answered or failed once; that takes
+   * at most the rules' timeouts, twice with discovery. Then sources that only earlier rules wanted are let go.
    */
   async want(rules: readonly JwtRule[]): Promise<KeySets> {
     const wanted = timeoutsOf(rules);
-    for (const source of this.#sources.values()) if (!wanted.has(source.name)) this.#drop(source);
+    this.#wanted = wanted;
     const waiting: Promise<void>[] = [];
     for (const [name, timeoutMs] of wanted) {
       const source = this.#sources.get(name) ?? this.#add(name, timeoutMs);
@@ -76,6 +78,8 @@ export class JwksStore {
       waiting.push(source.answered.promise);
     }
     await Promise.all(waiting);
+    // A later call may have come meanwhile: it decides.
+    for (const source of this.#sources.values()) if (!this.#wanted.has(source.name)) this.#drop(source);
     return this.sets;
   }
 
