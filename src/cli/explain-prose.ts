@@ -40,7 +40,9 @@ function why(answer: ExplainAnswer, port: number | null): string {
       return `An external authorizer is assumed to deny it: policy ${policy}, rule ${rule}, asks one.`;
   }
   if (reason.startsWith('bad_request')) return 'It is no request that Outrider takes.';
-  if (reason.startsWith('jwt_authn_access_denied')) return 'Its token is refused.';
+  if (reason.startsWith('jwt_authn_access_denied')) {
+    return `Its token is refused: ${reason.slice(reason.indexOf('{') + 1, -1).replaceAll('_', ' ')}.`;
+  }
   if (reason.includes('-deny-due-to-bad-CUSTOM-action')) {
     return `Policy ${policy}, rule ${rule}, wants an external authorizer asked that cannot be.`;
   }
