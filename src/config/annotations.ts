@@ -1,9 +1,16 @@
 /** Annotations that Istio's validation looks at, whatever the kind. */
 import type { ResourceDocument } from './document.ts';
 import { quote } from './quote.ts';
-import type { PolicyAction } from './resources.ts';
+import type { Metadata, PolicyAction } from './resources.ts';
+import type { Section } from './section.ts';
 
 const DRY_RUN = 'istio.io/dry-run';
+/** Istio's webhook refuses them on whatever they stand. */
+const RESERVED = [
+  'internal.istio.io/webhook-always-reject',
+  'internal.istio.io/parents',
+  'internal.istio.io/parent-namespace',
+];
 const GO_TRUE = new Set(['1', 't', 'T', 'TRUE', 'true', 'True']); // strconv.ParseBool
 const GO_FALSE = new Set(['0', 'f', 'F', 'FALSE', 'false', 'False']);
 
@@ -17,6 +24,12 @@ export function readDryRun(document: ResourceDocument, action: PolicyAction): bo
     refuse(document, `must be "true" or "false", not ${quote(value)}`);
   }
   return GO_TRUE.has(value);
+}
+
+/** Reports annotations that only Istio itself may set. */
+export function refuseReserved(metadata: Section, annotations: Metadata['annotations']): void {
+  const found = RESERVED.find(name => annotations[name] !== undefined);
+  if (found !== undefined) metadata.error('annotations', `${found} may not be set; remove it`);
 }
 
 /** Istio refuses the annotation on every kind but AuthorizationPolicy. */

@@ -1,3 +1,4 @@
+import { refuseReserved } from './annotations.ts';
 import { type ConfigNode, describe, type MapNode } from './node.ts';
 import { quote } from './quote.ts';
 import { type Report, reportInto, type Subject } from './report.ts';
@@ -111,7 +112,10 @@ function readMetadata(node: MapNode, root: Section, report: Report): Metadata | 
   ] as const) {
     if (/[^a-zA-Z0-9._-]/.test(value)) metadata.error(field, `${quote(value)} is not a Kubernetes name`);
   }
-  return { namespace, name, createdAt: readCreation(metadata), annotations: readAnnotations(metadata) };
+  const annotations = readAnnotations(metadata);
+  refuseReserved(metadata, annotations);
+  metadata.textMap('labels');
+  return { namespace, name, createdAt: readCreation(metadata), annotations };
 }
 
 function readAnnotations(metadata: Section): Readonly<Record<string, string>> {

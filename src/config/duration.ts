@@ -8,6 +8,7 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   m: 60_000,
   h: 3_600_000,
 };
+const MAX_MS = 9_223_372_036_854.775; // Go counts nanoseconds in 64 bits
 const WHOLE = /^([-+]?)((?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+|0)$/;
 const PART = /([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)/g;
 
@@ -17,6 +18,7 @@ export function parseDuration(text: string): number | null {
   if (body === undefined) return null;
   let total = 0;
   for (const [, amount, unit] of body.matchAll(PART)) total += Number(amount) * (UNIT_MS[unit ?? ''] ?? 0);
+  if (total > MAX_MS) return null;
   const rounded = Math.round(total * 1e6) / 1e6; // to a nanosecond: 0.1 × 1e3 is not exact
   return sign === '-' ? -rounded : rounded;
 }

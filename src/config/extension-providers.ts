@@ -57,8 +57,11 @@ export function readExtensionProviders(root: Section): Providers {
 /** The kind of a provider when Outrider reads it; the proto has place for one alone. */
 function readKind(entry: Section): ReadKind | null {
   const kinds = [...READ, ...NOT_HONOURED].filter(kind => entry.has(kind));
-  if (kinds.length > 1) entry.fault(`has several kinds: ${kinds.join(', ')}; keep one`);
   const found = READ.filter(kind => entry.section(kind) !== null);
+  if (kinds.length > 1) {
+    const several = `has several kinds: ${kinds.join(', ')}; none is used, and what names it is denied; keep one`;
+    entry.report.warning(entry.place, `${entry.path}: ${several}`);
+  }
   if (!entry.names().some(field => field !== 'name'))
     entry.report.warning(
       entry.place,
@@ -66,7 +69,7 @@ function readKind(entry: Section): ReadKind | null {
     );
   entry.notHonoured(...NOT_HONOURED);
   entry.close('warning');
-  return found[0] ?? null;
+  return kinds.length > 1 ? null : (found[0] ?? null);
 }
 
 /** Istio's validateProviderName; null when nothing is wrong. */

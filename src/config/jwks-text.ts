@@ -32,7 +32,7 @@ const PRIVATE: ReadonlyMap<string, Fields> = new Map([
   ['EC', { required: ['x', 'y', 'd'], optional: [] }],
   ['OKP', { required: ['x', 'd'], optional: [] }],
 ]);
-const TEXTS = ['kty', 'alg', 'use', 'kid', 'x5u', 'x5t', 'x5t#S256'];
+const TEXTS = ['kty', 'alg', 'use', 'kid', 'x58', 'x5t', 'x5t#S256']; // x58 is the parser's name for x5u
 const BASE64 = /^(?:[A-Za-z0-9_-]*|[A-Za-z0-9+/]*)$/;
 
 /** What is wrong with a key set as JSON text; null when nothing is. */
@@ -46,6 +46,11 @@ export function jwksProblem(text: string): string | null {
     if (problem !== null) return `key ${i} ${problem}`;
   }
   return null;
+}
+
+/** True when something follows the key set: Istio's validation takes it, and Envoy then refuses the set. */
+export function hasTrailingText(text: string): boolean {
+  return text.slice(endOfObject(text)).trim() !== '';
 }
 
 /** The indices of the keys that are secrets, or hold one; of a set without problems. */
@@ -68,18 +73,32 @@ export function redactedJwks(text: string): string {
 }
 
 function publicPart(key: JsonObject): JsonObject {
-  const secret = !['RSA', 'EC', 'OKP'].includes(textOf(key.kty));
+  const secret = !['RSA', 'EC', 'OKP'].includes(typeOf(key));
   const shown = (name: string): boolean =>
     secret ? ['kty', 'use', 'alg', 'kid'].includes(name) : SHOWN.has(name) || CERTIFICATES.has(name);
   return Object.fromEntries(Object.entries(key).filter(([name]) => shown(name)));
 }
 
+/** The first JSON value of the text, which is all that Istio's validation looks at; null when it is none. */
 function parse(text: string): Json {
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.slice(0, endOfObject(text)), (_name, value) => {
+      if (value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY) throw new RangeError();
+      return value;
+    });
   } catch {
     return null;
   }
+}
+
+/** Where the object ends that the text starts with. */
+function endOfObject(text: string): number {
+  let depth = 0;
+  for (const token of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}]/gs)) {
+    if (token[0] === '{') depth++;
+    else if (token[0] === '}' && --depth === 0) return token.index + 1;
+  }
+  return text.length;
 }
 
 function isObject(value: Json): value is JsonObject {
@@ -97,13 +116,18 @@ function textOf(value: Json | undefined): string {
   return typeof value === 'string' ? value : '';
 }
 
-/** A member "d", even null, makes a key private. */
+/** A member "d", even null, makes a key private. The parser finds it, and kty, in any case of letters. */
 function isPrivate(key: JsonObject): boolean {
-  return key.kty === 'oct' || Object.hasOwn(key, 'd');
+  return typeOf(key) === 'oct' || Object.keys(key).some(name => name.toLowerCase() === 'd');
+}
+
+function typeOf(key: JsonObject): string {
+  const [, kty] = Object.entries(key).findLast(([name]) => name.toLowerCase() === 'kty') ?? [];
+  return textOf(kty);
 }
 
 function keyProblem(key: JsonObject): string | null {
-  const kty = textOf(key.kty);
+  const kty = typeOf(key);
   const fields = (isPrivate(key) && kty !== 'oct' ? PRIVATE : PUBLIC).get(kty);
   if (fields === undefined)
     return `has the kty ${JSON.stringify(key.kty ?? null)}; RSA, EC, OKP and oct are known`;

@@ -1,6 +1,6 @@
 /** One of RequestAuthentication's jwtRules, checked as Istio's webhook and its custom resource definition do. */
 import type { SectionsOf } from './document.ts';
-import { jwksProblem, privateKeys } from './jwks-text.ts';
+import { hasTrailingText, jwksProblem, privateKeys } from './jwks-text.ts';
 import { quote } from './quote.ts';
 import type { JwtRule } from './resources.ts';
 import type { Section } from './section.ts';
@@ -62,6 +62,8 @@ function readJwks(section: Section): string | null {
     section.error('jwks', problem);
     return text;
   }
+  if (hasTrailingText(text))
+    section.warning('jwks', 'has text after the key set: every token is refused; remove it');
   for (const index of privateKeys(text)) {
     section.warning(
       'jwks',

@@ -29,5 +29,5 @@ function checkLabel(key: string, { value, place, path }: Item, { report }: Secti
       `${path}: selectors take no wildcard (${quote(`${key}=${value}`)}); name the label's whole value`,
     );
   }
-  if (value.length > MAX_VALUE) report.error(place, `${path}: has more than ${MAX_VALUE} characters`);
+  if ([...value].length > MAX_VALUE) report.error(place, `${path}: has more than ${MAX_VALUE} characters`);
 }

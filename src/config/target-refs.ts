@@ -2,6 +2,7 @@ import { quote } from './quote.ts';
 import type { Section } from './section.ts';
 
 const MAX_REFERENCES = 16; // Istio's custom resource definition
+const MAX_NAME = 253;
 const TARGETS = new Set([
   'core/Service',
   'networking.istio.io/ServiceEntry',
@@ -35,7 +36,8 @@ export function warnOfTargets(spec: Section): void {
 function checkReference(reference: Section): void {
   const group = reference.text('group') || 'core';
   const kind = reference.required('kind');
-  reference.required('name');
+  const name = reference.required('name') ?? '';
+  if ([...name].length > MAX_NAME) reference.error('name', `has more than ${MAX_NAME} characters`);
   if (reference.text('namespace'))
     reference.error('namespace', 'must not be set: a policy binds to its own namespace');
   reference.close();

@@ -5,7 +5,7 @@ import { quote } from './quote.ts';
 const CONTROL = /[\u0000-\u001f\u007f]/;
 const WHOLE = /^([a-z][a-z0-9+.-]*):([^?#]*)(?:\?[^#]*)?(?:#(.*))?$/is;
 const USER = /^[-A-Za-z0-9._:~!$&'()*+,;=%@]*$/;
-const HOST = /^[-A-Za-z0-9._~!$&'()*+,;=:<>"%\u0080-\u{10ffff}]*$/u;
+const HOST = /^[-A-Za-z0-9._~!$&'()*+,;=:<>"%\]\u0080-\u{10ffff}]*$/u;
 const PORT = /^(?::[0-9]*)?$/;
 const MAX_PORT_TEXT = 9_223_372_036_854_775_807n; // Go's int: Istio's own reading of the port ends there
 
@@ -17,6 +17,7 @@ export function urlProblem(text: string, schemes: readonly string[]): string | n
   if (CONTROL.test(text)) return `${quote(text)} holds a control character`;
   if (!escaped(rest.startsWith('/') ? pathOf(rest) : '') || !escaped(fragment))
     return `${quote(text)} holds "%" without two hexadecimal digits`;
+  if (/^[^:]*:\/\/[^/?]*#/.test(text)) return `${quote(text)} has "#" in its host`;
   const problem = rest.startsWith('//') ? authorityProblem(authorityOf(rest)) : null;
   return problem === null ? null : `${quote(text)} ${problem}`;
 }

@@ -14,6 +14,9 @@ import { plainValue } from './scalar.ts';
 const MAX_NODES = 200_000; // aliases counted as often as they stand: ten lines of them can stand for millions of nodes
 const MAX_DEPTH = 64; // Istio's deepest resource has 9 levels
 
+/** What YAML has no place for; a byte order mark is none where the text starts. */
+const CONTROL = /[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u;
+
 /** One document of a file: its tree, `null` for an empty one, or the first thing that is wrong with it. */
 export type ParsedDocument =
   | { readonly ok: true; readonly node: ConfigNode | null }
@@ -24,6 +27,8 @@ export type ParsedDocument =
  * keys; a repeated key is a fault, as for Istio. Never throws.
  */
 export function parseYaml(text: string): readonly ParsedDocument[] {
+  const control = CONTROL.exec(text);
+  if (control) return [broken(placeIn(text, control.index), 'holds a control character; remove it')];
   const lines = new LineCounter();
   try {
     const documents = parseAllDocuments(text, {
@@ -69,6 +74,11 @@ function read(document: Document, lines: LineCounter): ParsedDocument {
     if (fault instanceof YamlFault) return broken(fault.place, fault.message);
     throw fault;
   }
+}
+
+function placeIn(text: string, offset: number): Place {
+  const before = text.slice(0, offset).split('\n');
+  return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
 }
 
 function placeAt(lines: LineCounter, offset: number): Place {

@@ -100,7 +100,7 @@ const SOURCES: readonly Case[] = [
   {
     title: 'every field of a source',
     text: source(
-      '{principals: ["*"], notPrincipals: [a/ns/b/sa/c], requestPrincipals: ["*"], notRequestPrincipals: [a/b], namespaces: [a], notNamespaces: [b], trustDomains: [a], notTrustDomains: [b], ipBlocks: [10.0.0.0/8, "::1"], notIpBlocks: [1.2.3.4], remoteIpBlocks: [1.2.3.4], notRemoteIpBlocks: [::/0]}',
+      '{principals: ["*"], notPrincipals: [a/ns/b/sa/c], requestPrincipals: ["*"], notRequestPrincipals: [a/b], namespaces: [a], notNamespaces: [b], trustDomains: [a], notTrustDomains: [b], ipBlocks: [10.0.0.0/8, "::1"], notIpBlocks: [1.2.3.4], remoteIpBlocks: [1.2.3.4], notRemoteIpBlocks: ["::/0"]}',
     ),
   },
   {
@@ -253,7 +253,7 @@ const SOURCES: readonly Case[] = [
   {
     title: 'addresses and operations can be used with CUSTOM',
     text: custom(
-      '{from: [{source: {ipBlocks: [1.2.3.4], notIpBlocks: [::1], remoteIpBlocks: [::2], notRemoteIpBlocks: [::3]}}], to: [{operation: {hosts: [a], methods: [GET], ports: ["80"], paths: [/x]}}], when: [{key: remote.ip, values: [::1]}, {key: "request.headers[a]", values: [b]}]}',
+      '{from: [{source: {ipBlocks: [1.2.3.4], notIpBlocks: ["::1"], remoteIpBlocks: ["::2"], notRemoteIpBlocks: ["::3"]}}], to: [{operation: {hosts: [a], methods: [GET], ports: ["80"], paths: [/x]}}], when: [{key: remote.ip, values: ["::1"]}, {key: "request.headers[a]", values: [b]}]}',
     ),
   },
 ];
@@ -477,6 +477,27 @@ const BOUND: readonly Case[] = [
   },
 ];
 
+const SELECTORS: readonly Case[] = [
+  {
+    title: 'a label has 63 characters at most, however many bytes',
+    text: `{selector: {matchLabels: {a: ${'😀'.repeat(63)}, b: §${'x'.repeat(64)}}}}`,
+    faults: ['error spec.selector.matchLabels.b: has more than 63 characters'],
+  },
+  {
+    title: 'labels have names, and no wildcards',
+    text: '{selector: {matchLabels: {"": §a, "b*": §c, d: ""}}}',
+    faults: [
+      'error spec.selector.matchLabels.: a label has a name; the key is empty',
+      'error spec.selector.matchLabels.b*: selectors take no wildcard',
+    ],
+  },
+  {
+    title: '4097 labels are too many',
+    text: `{selector: {matchLabels: §{${Array.from({ length: 4_097 }, (_, i) => `k${i}: v`).join(', ')}}}}`,
+    faults: ['error spec.selector.matchLabels: has more than 4096 labels'],
+  },
+];
+
 const TCP = 'denies every connection to TCP ports too';
 const DENY_ON_TCP: readonly Case[] = [
   {
@@ -501,7 +522,8 @@ const DENY_ON_TCP: readonly Case[] = [
   { title: 'ALLOW does not warn', text: operation('{methods: [GET]}') },
 ];
 
-for (const cases of [SHAPE, SOURCES, OPERATIONS, CONDITIONS, BOUND, DENY_ON_TCP]) runCases(cases, wrap);
+for (const cases of [SHAPE, SOURCES, OPERATIONS, CONDITIONS, BOUND, SELECTORS, DENY_ON_TCP])
+  runCases(cases, wrap);
 
 const dryRun = (value: string, action: string): string =>
   wrap(`{action: ${action}, rules: [{}]}`).replace(

@@ -169,13 +169,13 @@ const CASES: readonly Case[] = [
     ],
   },
   {
-    title: 'a provider has one kind',
+    title: 'a provider has one kind: of several, none is used',
     text: list('§{name: x, zipkin: {service: a, port: 1}, envoyExtAuthzGrpc: {service: a, port: 1}}').replace(
       '{name: x, z',
       '{name: x, §z',
     ),
     faults: [
-      'error extensionProviders[0]: has several kinds: envoyExtAuthzGrpc, zipkin; keep one',
+      'warning extensionProviders[0]: has several kinds: envoyExtAuthzGrpc, zipkin; none is used, and what names it is denied',
       'warning extensionProviders[0].zipkin: not honoured',
     ],
   },

@@ -62,6 +62,16 @@ const DOCUMENTS: readonly Case[] = [
     faults: ['error metadata.annotations.a: must be a string'],
   },
   {
+    title: "annotations that are Istio's own are refused on whatever they stand",
+    text: named('it').replace('{name: it', '{name: it, annotations: §{internal.istio.io/parents: x}'),
+    faults: ['error metadata.annotations: internal.istio.io/parents may not be set; remove it'],
+  },
+  {
+    title: 'labels are strings',
+    text: named('it').replace('{name: it', '{name: it, labels: {a: b, c: §1}'),
+    faults: ['error metadata.labels.c: must be a string, not the number 1; quote it: "1"'],
+  },
+  {
     title: 'the time of creation is a time',
     text: named('it', ', creationTimestamp: §yesterday'),
     faults: ['error metadata.creationTimestamp: "yesterday" is not a time'],

@@ -115,6 +115,8 @@ t.test('faults have a place and say what is wrong', async t => {
   t.equal(fault('{80: a, 0x50: b}'), '1:9 the field 0x50 is written twice; keep one');
   t.equal(fault('a: *x\n'), '1:4 the alias *x has no anchor &x before it');
   t.equal(fault('a: &x {b: *x}\n'), '1:11 the alias *x has no anchor &x before it');
+  t.equal(fault('a: 1\nb: "\u0085\u0007"\n'), '2:6 holds a control character; remove it');
+  t.equal(fault('a: "\u007f"\n'), '1:5 holds a control character; remove it');
   t.match(fault('a: {<<: 1}\n'), /^1:9 a merge key << takes a mapping/);
   t.match(fault('? [a]\n: b\n'), /^1:3 a field name must be a word/);
   t.match(fault('~: b\n'), /^1:1 a field name must be a word/);
