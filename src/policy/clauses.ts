@@ -6,27 +6,29 @@ import { compileAccounts, compileNamespaces, compileTrustDomains } from './ident
 import type { ConnectionClause, RequestClause } from './match.ts';
 import { isPathTemplate } from './path-template.ts';
 import type { HeaderSlots } from './reading.ts';
+import type { FieldValues } from './rule-fields.ts';
 import type { Subject } from './subject.ts';
 import { compileText, type TextOptions } from './text.ts';
 import { expandTrustDomain, expandTrustDomains } from './trust-domain.ts';
 
-/** One field as written, with where to find it. */
-export interface FieldValues {
-  readonly subject: Subject;
-  readonly field: string;
-  readonly values: readonly string[];
-  readonly negated: boolean;
-}
-
-/** What the rules are compiled for. */
-export interface Traffic {
-  /** There are no requests. */
-  readonly tcp: boolean;
+/** What all clauses of a rule set are compiled with. */
+export interface ClauseContext {
   /** The mesh's trust domain, then its aliases. */
   readonly trustDomains: readonly string[];
   readonly slots: HeaderSlots;
-  /** How many rules were compiled so far. */
-  seats: number;
+}
+
+/** What the rule is compiled for. */
+export interface ClauseUse {
+  /** There are no requests. */
+  readonly tcp: boolean;
+  /** Where the policy lives, which a service account without a namespace means. */
+  readonly namespace: string;
+}
+
+/** A field that asks for something Outrider decides on. */
+export interface KnownField extends FieldValues {
+  readonly subject: Subject;
 }
 
 export type CompiledClause =
@@ -36,31 +38,28 @@ export type CompiledClause =
 interface Compiled {
   /** null when no value is left. */
   readonly compiled: CompiledClause | null;
-  /** Values that mean nothing: a CIDR block or port that does not parse. */
+  /** What is wrong with values that mean nothing: a CIDR block or port that does not parse. */
   readonly bad: readonly string[];
 }
 
-/**
- * Compiles the values of a field, without those that mean nothing.
- * @param policyNamespace where the policy lives, which a service account without a namespace means
- */
-export function compileClause(given: FieldValues, traffic: Traffic, policyNamespace: string): Compiled {
+/** Compiles the values of a field, without those that mean nothing. */
+export function compileClause(given: KnownField, context: ClauseContext, use: ClauseUse): Compiled {
   const { subject, field, values, negated } = given;
   const named = { field, wants: values, negated };
   switch (subject.on) {
     case 'connection':
-      return compileConnection(subject.attribute, named, traffic, policyNamespace);
+      return compileConnection(subject.attribute, named, context, use);
     case 'remoteIp': {
       const { read, bad } = readable(values, parseBlock);
       if (read.length === 0) return { compiled: null, bad };
       const addresses = addressSet(read);
       // Without requests there is nobody to have forwarded one.
-      return traffic.tcp
+      return use.tcp
         ? { compiled: onConnection({ ...named, attribute: 'sourceIp', addresses }), bad }
         : { compiled: onRequest({ ...named, cost: 7, attribute: 'remoteIp', addresses }), bad };
     }
     default:
-      return { compiled: onRequest(compileRequest(subject, named, traffic.slots)), bad: [] };
+      return { compiled: onRequest(compileRequest(subject, named, context.slots)), bad: [] };
   }
 }
 
@@ -69,8 +68,8 @@ type Named = Pick<ConnectionClause, 'field' | 'wants' | 'negated'>;
 function compileConnection(
   attribute: ConnectionClause['attribute'],
   named: Named,
-  { trustDomains }: Traffic,
-  policyNamespace: string,
+  { trustDomains }: ClauseContext,
+  { namespace }: ClauseUse,
 ): Compiled {
   const { wants: values } = named;
   switch (attribute) {
@@ -82,7 +81,7 @@ function compileConnection(
     case 'namespace':
       return whole({ ...named, attribute, namespaces: compileNamespaces(values) });
     case 'serviceAccount':
-      return whole({ ...named, attribute, accounts: compileAccounts(values, policyNamespace) });
+      return whole({ ...named, attribute, accounts: compileAccounts(values, namespace) });
     case 'trustDomain': {
       const wants = expandTrustDomain(values, trustDomains);
       return whole({ ...named, wants, attribute, domains: compileTrustDomains(wants) });
@@ -164,7 +163,7 @@ function readable<T extends Block | number>(
   const bad: string[] = [];
   for (const value of values) {
     const parsed = parse(value);
-    if (parsed === null) bad.push(value);
+    if (parsed === null) bad.push(`cannot read ${JSON.stringify(value)}`);
     else read.push(parsed);
   }
   return { read, bad };

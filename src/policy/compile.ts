@@ -2,12 +2,11 @@
  * AuthorizationPolicy, compiled at load (Istio's authz model and builder): the policies that concern one workload, sorted
  * by what they do, with every decision that can come out made beforehand.
  */
-import type { AuthorizationPolicy } from '../config/resources.ts';
-import type { Traffic } from './clauses.ts';
-import { type CustomRules, compileCustom } from './custom.ts';
+import type { AuthorizationPolicy, PolicyAction } from '../config/resources.ts';
+import { type CustomRules, customRules } from './custom.ts';
 import { ALLOWED, type Decision, nothingMatched } from './decision.ts';
 import { HeaderSlots, Reading } from './reading.ts';
-import { byId, type CompiledRule, compilePolicy } from './rule.ts';
+import { byId, type CompiledPolicy, type CompiledRule, compilePolicy, type RuleContext } from './rule.ts';
 import { type Selected, selectAuthorization } from './select.ts';
 import { Sieve } from './sieve.ts';
 
@@ -48,62 +47,56 @@ export interface RuleSet {
 /** The rules of one policy. */
 export interface PolicyRules {
   readonly policy: string;
-  readonly action: AuthorizationPolicy['action'];
+  readonly action: PolicyAction;
   readonly rules: readonly CompiledRule[];
 }
 
 export interface Authorization {
   readonly http: RuleSet;
-  /** The same policies where there are no requests: ALLOW rules lose, the others widen (Istio's TCP translation). */
+  /** The same policies where there are no requests. */
   readonly tcp: RuleSet;
 }
 
 /** Selects and compiles what holds for one workload. */
 export function compileAuthorization({ policies, workload, mesh }: AuthorizationSource): Authorization {
-  const selected = selectAuthorization(policies, workload, mesh.rootNamespace);
-  const trustDomains = [mesh.trustDomain, ...mesh.trustDomainAliases];
-  return {
-    http: compileRules(selected, mesh, { tcp: false, trustDomains, slots: new HeaderSlots(), seats: 0 }),
-    tcp: compileRules(selected, mesh, { tcp: true, trustDomains, slots: new HeaderSlots(), seats: 0 }),
+  const context: RuleContext = {
+    trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
+    slots: new HeaderSlots(),
+    seats: 0,
   };
+  const selected = selectAuthorization(policies, workload, mesh.rootNamespace);
+  const compiled = selected.map(policy => compilePolicy(policy, context));
+  return { http: ruleSet(compiled, 'http', mesh, context), tcp: ruleSet(compiled, 'tcp', mesh, context) };
 }
 
-function compileRules(policies: readonly AuthorizationPolicy[], mesh: PolicyMesh, traffic: Traffic): RuleSet {
-  const tried = policies.filter(onTrial);
-  const enforced = policies.filter(policy => !onTrial(policy));
-  const of = (action: AuthorizationPolicy['action'], all: readonly AuthorizationPolicy[]) =>
-    all.filter(policy => policy.action === action);
-  const deny = compileList(of('DENY', enforced), traffic);
-  const allow = compileList(of('ALLOW', enforced), traffic);
-  const sieve = traffic.tcp ? null : new Sieve([...deny, ...allow], traffic.seats);
+function ruleSet(
+  policies: readonly CompiledPolicy[],
+  traffic: 'http' | 'tcp',
+  mesh: PolicyMesh,
+  context: RuleContext,
+): RuleSet {
+  const of = (action: PolicyAction, dryRun: boolean) =>
+    policies.filter(policy => policy.action === action && policy.dryRun === dryRun);
+  const rulesOf = (action: PolicyAction) =>
+    of(action, false)
+      .flatMap(policy => policy[traffic])
+      .sort(byId);
+  const each = (action: PolicyAction, dryRun: boolean) =>
+    of(action, dryRun)
+      .map(policy => ({ policy: policy.policy, action, rules: policy[traffic] }))
+      .sort((a, b) => byId(a.rules[0] as CompiledRule, b.rules[0] as CompiledRule));
+  const deny = rulesOf('DENY');
+  const allow = rulesOf('ALLOW');
   // One ALLOW policy, even one that can never match, turns on default deny; one under dry-run does not.
   const names = [...new Set(allow.map(rule => rule.policy))];
   return {
-    custom: compileCustom(of('CUSTOM', enforced), mesh, traffic),
-    audit: compileEach(of('AUDIT', enforced), traffic),
+    custom: customRules(of('CUSTOM', false), traffic, mesh),
+    audit: each('AUDIT', false),
     deny,
     allow,
-    dryRun: [...compileEach(of('DENY', tried), traffic), ...compileEach(of('ALLOW', tried), traffic)],
+    dryRun: [...each('DENY', true), ...each('ALLOW', true)],
     otherwise: names.length > 0 ? nothingMatched(names) : ALLOWED,
-    reading: new Reading(traffic.slots),
-    sieve,
+    reading: new Reading(context.slots),
+    sieve: traffic === 'tcp' ? null : new Sieve([...deny, ...allow], context.seats),
   };
-}
-
-/** The annotation has a meaning with ALLOW and DENY only; elsewhere it must not switch a policy off. */
-function onTrial({ action, dryRun }: AuthorizationPolicy): boolean {
-  return dryRun && (action === 'ALLOW' || action === 'DENY');
-}
-
-function compileList(policies: readonly AuthorizationPolicy[], traffic: Traffic): CompiledRule[] {
-  return policies.flatMap(policy => compilePolicy(policy, traffic)).sort(byId);
-}
-
-function compileEach(policies: readonly AuthorizationPolicy[], traffic: Traffic): PolicyRules[] {
-  const all = policies.map(policy => {
-    const { namespace, name } = policy.metadata;
-    const rules = compilePolicy(policy, traffic).sort(byId);
-    return { policy: `${namespace}/${name}`, action: policy.action, rules };
-  });
-  return all.sort((a, b) => byId(a.rules[0] as CompiledRule, b.rules[0] as CompiledRule));
 }

@@ -1,8 +1,6 @@
 /** CUSTOM policies: which external authorizer is to be asked, and what becomes of rules that name none that can be. */
-import type { AuthorizationPolicy } from '../config/resources.ts';
-import type { Traffic } from './clauses.ts';
 import { type CustomMatch, ruleDecision } from './decision.ts';
-import { byId, type CompiledRule, compilePolicy } from './rule.ts';
+import { byId, type CompiledPolicy, type CompiledRule } from './rule.ts';
 
 /** The rules that ask one provider. */
 export interface CustomRules {
@@ -19,11 +17,11 @@ interface Providers {
   readonly multipleProviders: boolean;
 }
 
-/** Compiles the CUSTOM policies of one workload, by provider in the order in which Envoy asks them. */
-export function compileCustom(
-  policies: readonly AuthorizationPolicy[],
+/** Sorts the CUSTOM policies of one workload by provider, in the order in which Envoy asks them. */
+export function customRules(
+  policies: readonly CompiledPolicy[],
+  traffic: 'http' | 'tcp',
   mesh: Providers,
-  traffic: Traffic,
 ): CustomRules[] {
   const names = [...new Set(policies.map(policy => policy.provider ?? ''))].sort();
   const several = names.length > 1 && !mesh.multipleProviders;
@@ -35,11 +33,12 @@ export function compileCustom(
         ? `no provider ${JSON.stringify(provider)} in extensionProviders`
         : null;
     // Envoy's HTTP authorizer has no filter for bytes: Istio leaves such policies out there.
-    const silent = traffic.tcp && bad === null && found?.kind === 'http';
+    const silent = traffic === 'tcp' && bad === null && found?.kind === 'http';
     const never = silent ? `passed over: provider ${provider} is asked about HTTP only` : null;
     const rules = policies
       .filter(policy => (policy.provider ?? '') === provider)
-      .flatMap(policy => compilePolicy(policy, traffic).map(rule => named(rule, { provider, bad, never })))
+      .flatMap(policy => policy[traffic])
+      .map(rule => named(rule, { provider, bad, never }))
       .sort(byId);
     return { provider, rules };
   });

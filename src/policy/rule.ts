@@ -4,12 +4,12 @@
  * A rule holds when all its groups do: `from`, `to` and `when`. A group holds when one of its alternatives does (one
  * source, one operation); an alternative when all its clauses do.
  */
-import type { AuthorizationPolicy, Operation, PolicyAction, Rule, Source } from '../config/resources.ts';
-import { compileClause, type FieldValues, type Traffic } from './clauses.ts';
+import type { AuthorizationPolicy, PolicyAction } from '../config/resources.ts';
+import { type ClauseContext, compileClause } from './clauses.ts';
 import { ALLOWED, type Decision, nothingMatched, ruleDecision } from './decision.ts';
 import type { ConnectionClause, RequestClause } from './match.ts';
 import { type Question, questionOf } from './question.ts';
-import { OPERATION_FIELDS, SOURCE_FIELDS, type Subject, subjectOf } from './subject.ts';
+import { type FieldGroup, type FieldValues, fieldsOf } from './rule-fields.ts';
 
 /** Clauses in the order in which the manifest's reader finds them. */
 export interface Alternative {
@@ -46,10 +46,46 @@ export interface CompiledRule {
   readonly dropped: readonly string[];
 }
 
+/** A policy's rules, in the order in which Envoy tries them. */
+export interface CompiledPolicy {
+  readonly policy: string;
+  readonly action: PolicyAction;
+  readonly dryRun: boolean;
+  readonly provider: string | null;
+  readonly http: readonly CompiledRule[];
+  /** The same where there are no requests: ALLOW rules lose, others widen (Istio's TCP translation). */
+  readonly tcp: readonly CompiledRule[];
+}
+
+/** What rules are compiled with; each takes the next seat. */
+export interface RuleContext extends ClauseContext {
+  seats: number;
+}
+
 /** Compiles a policy's rules; one that can never match stands for a policy without any. */
-export function compilePolicy(policy: AuthorizationPolicy, traffic: Traffic): CompiledRule[] {
-  if (policy.rules.length === 0) return [emptyPolicy(policy, traffic)];
-  return policy.rules.map((rule, index) => new RuleCompiler(policy, index, traffic).compile(rule));
+export function compilePolicy(policy: AuthorizationPolicy, context: RuleContext): CompiledPolicy {
+  const { action, metadata, provider } = policy;
+  // The annotation has a meaning with ALLOW and DENY only; elsewhere it must not switch a policy off.
+  const dryRun = policy.dryRun && (action === 'ALLOW' || action === 'DENY');
+  const name = { policy: `${metadata.namespace}/${metadata.name}`, action, dryRun };
+  const http: CompiledRule[] = [];
+  const tcp: CompiledRule[] = [];
+  for (const [index, rule] of policy.rules.entries()) {
+    const fields = fieldsOf(rule);
+    const place = { ...name, index, id: idOf(policy, index), seat: context.seats++ };
+    const compiled = new RuleCompiler(policy, context, false).compile(place, fields);
+    http.push(compiled);
+    // A rule that asks for nothing but the connection is the same on both.
+    if (fields.every(group => group.every(alternative => alternative.every(onConnection))))
+      tcp.push(compiled);
+    else tcp.push(new RuleCompiler(policy, context, true).compile(place, fields));
+  }
+  if (http.length === 0) {
+    const place = { ...name, index: null, id: idOf(policy, 0), seat: context.seats++ };
+    http.push(emptyPolicy(place));
+    tcp.push(http[0] as CompiledRule);
+  }
+  return { ...name, provider, http: http.sort(byId), tcp: tcp.sort(byId) };
 }
 
 /** Envoy keeps rules in a map sorted by their name as text and names the first that matches. */
@@ -57,59 +93,49 @@ export function byId(a: { readonly id: string }, b: { readonly id: string }): nu
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
-function nameOf({ action, metadata, dryRun }: AuthorizationPolicy, index: number) {
-  const { namespace, name } = metadata;
-  const id = `ns[${namespace}]-policy[${name}]-rule[${index}]`;
-  return { action, dryRun, policy: `${namespace}/${name}`, id };
+function idOf({ metadata: { namespace, name } }: AuthorizationPolicy, index: number): string {
+  return `ns[${namespace}]-policy[${name}]-rule[${index}]`;
 }
 
-function emptyPolicy(policy: AuthorizationPolicy, traffic: Traffic): CompiledRule {
-  const name = nameOf(policy, 0);
-  const decision = policy.action === 'ALLOW' ? nothingMatched([name.policy]) : ALLOWED;
-  const never = 'has no rules, so it matches nothing';
-  return { ...name, index: null, decision, ...sorted([], traffic), never, dropped: [] };
+type Place = Pick<CompiledRule, 'action' | 'dryRun' | 'policy' | 'index' | 'id' | 'seat'>;
+
+function emptyPolicy(place: Place): CompiledRule {
+  const decision = place.action === 'ALLOW' ? nothingMatched([place.policy]) : ALLOWED;
+  return { ...place, decision, ...sorted([]), never: 'has no rules, so it matches nothing', dropped: [] };
 }
 
 /** Compiles one rule; holds what was found wrong with it on the way. */
 class RuleCompiler {
-  readonly #policy: AuthorizationPolicy;
-  readonly #index: number;
-  readonly #traffic: Traffic;
+  readonly #allow: boolean;
+  readonly #namespace: string;
+  readonly #context: ClauseContext;
+  readonly #tcp: boolean;
   readonly #dropped: string[] = [];
   #never: string | null = null;
 
-  constructor(policy: AuthorizationPolicy, index: number, traffic: Traffic) {
-    this.#policy = policy;
-    this.#index = index;
-    this.#traffic = traffic;
+  constructor({ action, metadata }: AuthorizationPolicy, context: ClauseContext, tcp: boolean) {
+    this.#allow = action === 'ALLOW';
+    this.#namespace = metadata.namespace;
+    this.#context = context;
+    this.#tcp = tcp;
   }
 
-  compile(rule: Rule): CompiledRule {
-    const groups: Group[] = [];
-    if (rule.from !== null && rule.from.length > 0) groups.push(this.#group(rule.from.map(sourceFields)));
-    if (rule.to !== null && rule.to.length > 0) groups.push(this.#group(rule.to.map(operationFields)));
-    if (rule.when.length > 0) groups.push(this.#group([this.#whenFields(rule)]));
-    const name = nameOf(this.#policy, this.#index);
-    const allow = name.action === 'ALLOW';
-    const decision = ruleDecision({ allow, id: name.id, policy: name.policy, rule: this.#index });
-    const found = { never: this.#never, dropped: this.#dropped };
-    return { ...name, index: this.#index, decision, ...sorted(groups, this.#traffic), ...found };
-  }
-
-  #group(alternatives: readonly (readonly FieldValues[])[]): Group {
-    return alternatives.map(fields => this.#alternative(fields));
+  compile(place: Place, fields: readonly FieldGroup[]): CompiledRule {
+    const groups = fields.map(group => group.map(alternative => this.#alternative(alternative)));
+    const decision = ruleDecision({ ...place, allow: this.#allow, rule: place.index ?? 0 });
+    // Nothing is asked of a rule that never matches.
+    const asked = sorted(this.#never === null ? groups : []);
+    return { ...place, decision, ...asked, never: this.#never, dropped: this.#dropped };
   }
 
   #alternative(fields: readonly FieldValues[]): Alternative {
     const connection: ConnectionClause[] = [];
     const request: RequestClause[] = [];
     for (const field of fields) {
-      if (this.#traffic.tcp && needsHttp(field.subject)) {
-        this.#refuse(`${field.field} needs HTTP`);
-        continue;
-      }
-      const { compiled, bad } = compileClause(field, this.#traffic, this.#policy.metadata.namespace);
-      for (const value of bad) this.#refuse(`${field.field} cannot read ${JSON.stringify(value)}`);
+      // One thing that cannot be asked is enough.
+      if (this.#never !== null) break;
+      const { compiled, bad } = this.#clause(field);
+      for (const why of bad) this.#refuse(`${field.field} ${why}`);
       if (compiled === null) continue;
       if (compiled.on === 'connection') connection.push(compiled.clause);
       else request.push(compiled.clause);
@@ -117,68 +143,36 @@ class RuleCompiler {
     return { connection, request };
   }
 
-  #whenFields(rule: Rule): FieldValues[] {
-    const fields: FieldValues[] = [];
-    for (const { key, values, notValues } of rule.when) {
-      const subject = subjectOf(key);
-      if (subject === null) {
-        this.#refuse(`when ${key} is not supported`);
-        continue;
-      }
-      const both = notValues.length > 0 && values.length > 0;
-      const field = `when ${key}`;
-      if (values.length > 0) fields.push({ subject, field, values, negated: false });
-      if (notValues.length > 0) {
-        fields.push({
-          subject,
-          field: both ? `${field} notValues` : field,
-          values: notValues,
-          negated: true,
-        });
-      }
-    }
-    return fields;
+  #clause(field: FieldValues) {
+    if (field.subject === null) return { compiled: null, bad: ['is not supported'] };
+    if (this.#tcp && needsHttp(field)) return { compiled: null, bad: ['needs HTTP'] };
+    const { subject } = field;
+    return compileClause({ ...field, subject }, this.#context, {
+      tcp: this.#tcp,
+      namespace: this.#namespace,
+    });
   }
 
   /** Fail closed: an ALLOW rule that cannot be asked whole is lost, any other is asked without the part. */
   #refuse(why: string): void {
-    if (this.#policy.action === 'ALLOW') this.#never ??= `can never match: ${why}`;
+    if (this.#allow) this.#never ??= `can never match: ${why}`;
     else this.#dropped.push(why);
   }
 }
 
 /** Who answers which group. */
-function sorted(groups: readonly Group[], traffic: Traffic) {
+function sorted(groups: readonly Group[]) {
   const gates = groups.filter(group => group.every(({ request }) => request.length === 0));
   const open = groups.filter(group => group.every(({ connection }) => connection.length === 0));
   const mixed = groups.filter(group => !gates.includes(group) && !open.includes(group));
   const question = questionOf(open.map(group => group.map(({ request }) => request)));
-  return { groups, gates, mixed, question, seat: traffic.seats++ };
+  return { groups, gates, mixed, question };
 }
 
-function needsHttp({ on }: Subject): boolean {
-  return on !== 'connection' && on !== 'remoteIp';
+function onConnection({ subject }: FieldValues): boolean {
+  return subject !== null && subject.on === 'connection';
 }
 
-function sourceFields(source: Source, at: number, all: readonly Source[]): FieldValues[] {
-  const prefix = all.length > 1 ? `from[${at}]` : 'from';
-  return SOURCE_FIELDS.flatMap(([name, not, subject]) => [
-    ...fieldValues(source[name], { subject, field: `${prefix}.${name}`, negated: false }),
-    ...fieldValues(source[not], { subject, field: `${prefix}.${not}`, negated: true }),
-  ]);
-}
-
-function operationFields(operation: Operation, at: number, all: readonly Operation[]): FieldValues[] {
-  const prefix = all.length > 1 ? `to[${at}]` : 'to';
-  return OPERATION_FIELDS.flatMap(([name, not, subject]) => [
-    ...fieldValues(operation[name], { subject, field: `${prefix}.${name}`, negated: false }),
-    ...fieldValues(operation[not], { subject, field: `${prefix}.${not}`, negated: true }),
-  ]);
-}
-
-function fieldValues(
-  values: readonly string[] | undefined,
-  field: Omit<FieldValues, 'values'>,
-): FieldValues[] {
-  return values === undefined || values.length === 0 ? [] : [{ ...field, values }];
+function needsHttp({ subject }: FieldValues): boolean {
+  return subject !== null && subject.on !== 'connection' && subject.on !== 'remoteIp';
 }
