@@ -66,6 +66,7 @@ export function factsOf(socket: TLSSocket, der: Buffer | null): HandshakeFacts {
     cipher: socket.getCipher().name,
     sni: servername ? servername.toLowerCase() : null,
     alpn: alpnProtocol || null,
+    offered: [],
   };
 }
 

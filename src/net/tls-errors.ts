@@ -34,6 +34,7 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE', 'peer_distrusts_us'],
   ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'peer_requires_certificate'],
   ['ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL', 'no_shared_alpn'],
+  ['ERR_SSL_NO_APPLICATION_PROTOCOL', 'no_shared_alpn'],
 ]);
 
 /** The reason of an error of node:net or node:tls; `tls_error` for what OpenSSL says and nobody has named here. */

@@ -11,11 +11,14 @@ import { clientCertificateOf } from './tls-peer-certificate.ts';
 
 // tls.Server's own timeout starts anew with every byte, so it is switched off and ours counts from accept.
 const NEVER_MS = 2 ** 31 - 1;
+const NONE_OFFERED: readonly string[] = [];
 
 export class ServerTerminator<P> implements Terminator {
   readonly #options: TerminatorOptions<P>;
   /** Handshakes under way, with their deadlines. */
   readonly #pending = new Map<Socket, NodeJS.Timeout>();
+  /** What their clients offered. */
+  readonly #offered = new WeakMap<Socket, readonly string[]>();
   #server: Server | null;
 
   constructor(options: TerminatorOptions<P>) {
@@ -50,17 +53,27 @@ export class ServerTerminator<P> implements Terminator {
   }
 
   #serverOf(material: TlsMaterial): Server {
-    const { minVersion, alpn } = this.#options;
+    const { minVersion, agree } = this.#options;
     const server = createServer({
       ...contextOptions(material, minVersion),
       requestCert: true,
       rejectUnauthorized: false, // Node would close without a reason; #onSecure checks and says why
       handshakeTimeout: NEVER_MS,
-      ...(alpn ? { ALPNCallback: (hello: { protocols: string[] }) => agreed(alpn, hello.protocols) } : {}),
+      ...(agree && { ALPNCallback: this.#agreement(agree) }),
     });
     server.on('secureConnection', socket => this.#onSecure(socket));
     server.on('tlsClientError', (error, socket) => this.#refuse(rawOf(socket), tlsFailure(error)));
     return server;
+  }
+
+  /** Node calls it on the TLS socket whose hello it is, which its types and its manual leave out. */
+  #agreement(agree: NonNullable<TerminatorOptions<P>['agree']>) {
+    const offered = this.#offered;
+    return function (this: unknown, { protocols }: { protocols: string[] }): string | undefined {
+      const raw = rawOf(this as TLSSocket);
+      offered.set(raw, protocols);
+      return agree(protocols, raw) ?? undefined;
+    };
   }
 
   /** Judged before this returns: later, two session tickets would be on their way. */
@@ -71,7 +84,10 @@ export class ServerTerminator<P> implements Terminator {
       return;
     }
     socket.allowHalfOpen = raw.allowHalfOpen;
-    const facts = factsOf(socket, clientCertificateOf(socket));
+    const facts = {
+      ...factsOf(socket, clientCertificateOf(socket)),
+      offered: this.#offered.get(raw) ?? NONE_OFFERED,
+    };
     const verdict = judged(this.#options.judge, facts);
     if (verdict.ok) this.#options.onSecure(socket, verdict.value, { ...facts, der: null }, raw);
     else this.#close(raw, verdict.reason);
@@ -93,11 +109,6 @@ export class ServerTerminator<P> implements Terminator {
     clearTimeout(this.#pending.get(raw));
     return this.#pending.delete(raw);
   }
-}
-
-/** Without an overlap the client's first is agreed to: Node can only agree or abort, and Envoy does not abort. */
-function agreed(ours: readonly string[], offered: readonly string[]): string | undefined {
-  return ours.find(protocol => offered.includes(protocol)) ?? offered[0];
 }
 
 /** The accepted socket under a TLS socket; tls.Server makes the latter itself and tells of no other link. */

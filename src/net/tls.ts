@@ -34,6 +34,8 @@ export interface HandshakeFacts {
   /** Lower case, as host names compare. */
   readonly sni: string | null;
   readonly alpn: string | null;
+  /** Inbound: the protocols that the client offered, in its order; empty when none, or when none was agreed on. */
+  readonly offered: readonly string[];
 }
 
 export type Judgement<P> =
@@ -48,8 +50,11 @@ export interface TerminatorOptions<P> {
   readonly minVersion: TlsVersion;
   /** From accept to the end of the handshake, in ms, however slowly the client sends. */
   readonly handshakeTimeoutMs: number;
-  /** Protocols to agree on, best first; without it none is negotiated, as with Envoy when nothing overlaps. */
-  readonly alpn?: readonly string[];
+  /**
+   * Which of the offered protocols is agreed on; null refuses the client with the alert that says so, since Node cannot
+   * leave the question unanswered as Envoy does. Without it none is negotiated, and what was offered is not known.
+   */
+  agree?(offered: readonly string[], raw: Socket): string | null;
   readonly judge: Judge<P>;
   /** The peer is who `value` says; runs in the handshake's tick. The callee owns both sockets from here. */
   onSecure(socket: TLSSocket, value: P, facts: HandshakeFacts, raw: Socket): void;

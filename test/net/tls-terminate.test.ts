@@ -264,33 +264,71 @@ t.test('every usual group is served, the hybrid only to those who offer nothing 
   }
 });
 
-t.test('without ALPN options none is negotiated and no offer aborts', async t => {
+t.test('without a say on ALPN none is negotiated and no offer aborts', async t => {
   const server = await TestServer.start(t, materialOf(serverPems));
   const socket = client(t, server.port, clientPems, { ALPNProtocols: ['istio-peer-exchange', 'istio'] });
   await once(socket, 'secureConnect');
   t.equal(socket.alpnProtocol, false);
-  t.equal(await server.nextWord(), SLEEP);
+  t.match(await server.next(), { ok: true, facts: { alpn: null, offered: [] } });
 });
 
-t.test(
-  'with ALPN options the first of ours that the client offers is agreed to, and no offer aborts',
-  async t => {
-    const server = await TestServer.start(t, materialOf(serverPems), { alpn: ['h2', 'http/1.1', 'istio'] });
-    const cases: [offered: string[] | undefined, agreed: string | false][] = [
-      [['http/1.1', 'h2'], 'h2'],
-      [['istio-http/1.1', 'istio', 'http/1.1'], 'http/1.1'],
-      [['istio-peer-exchange', 'istio'], 'istio'],
-      [['postgresql'], 'postgresql'],
-      [undefined, false],
-    ];
-    for (const [offered, agreed] of cases) {
-      const socket = client(t, server.port, clientPems, offered ? { ALPNProtocols: offered } : {});
+t.test('the protocols offered are known, the one agreed on too, on every version', async t => {
+  const asked: (readonly string[])[] = [];
+  const server = await TestServer.start(t, materialOf(serverPems), {
+    agree: (offered, raw) => {
+      asked.push(offered);
+      t.ok(server.raws.includes(raw), 'about the accepted socket');
+      return offered.find(name => name !== 'istio-peer-exchange') ?? null;
+    },
+  });
+  const cases: [offered: string[], agreed: string | null][] = [
+    [['istio-http/1.1', 'istio', 'http/1.1'], 'istio-http/1.1'],
+    [['istio-peer-exchange', 'istio'], 'istio'],
+    [['postgresql'], 'postgresql'],
+    [[], null],
+  ];
+  for (const [offered, agreed] of cases) {
+    for (const version of VERSIONS) {
+      asked.length = 0;
+      const socket = client(t, server.port, clientPems, {
+        minVersion: version,
+        maxVersion: version,
+        ...(offered.length > 0 && { ALPNProtocols: offered }),
+      });
       await once(socket, 'secureConnect');
-      t.equal(socket.alpnProtocol, agreed);
-      t.match(await server.next(), { ok: true, facts: { alpn: agreed || null } });
+      t.equal(socket.alpnProtocol, agreed ?? false);
+      t.match(await server.next(), { ok: true, facts: { alpn: agreed, offered } });
+      t.strictSame(asked, offered.length > 0 ? [offered] : [], 'one who offers nothing is not asked about');
     }
-  },
-);
+  }
+});
+
+t.test('handshakes at the same time do not mix up what was offered', async t => {
+  const server = await TestServer.start(t, materialOf(serverPems), { agree: offered => offered[0] ?? null });
+  const sockets = Array.from({ length: 20 }, (_, at) =>
+    client(t, server.port, clientPems, { ALPNProtocols: [`protocol-${at}`, 'istio'] }),
+  );
+  for (const _ of sockets) {
+    const outcome = await server.next();
+    if (!outcome.ok) return t.fail(outcome.reason);
+    const at = sockets.findIndex(socket => socket.localPort === outcome.raw.remotePort);
+    t.strictSame(outcome.facts.offered, [`protocol-${at}`, 'istio']);
+  }
+});
+
+t.test('a client that offers nothing that is agreed to is told so', async t => {
+  const server = await TestServer.start(t, materialOf(serverPems), { agree: () => null });
+  for (const version of VERSIONS) {
+    const socket = client(t, server.port, clientPems, {
+      minVersion: version,
+      maxVersion: version,
+      ALPNProtocols: ['h2'],
+    });
+    const error = await new Promise<NodeJS.ErrnoException>(resolve => socket.once('error', resolve));
+    t.equal(error.code, 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL');
+    t.strictSame(await server.next(), { ok: false, reason: 'no_shared_alpn', from: '127.0.0.1' });
+  }
+});
 
 t.test('half-close goes both ways', async t => {
   const server = await TestServer.start(t, materialOf(serverPems));
