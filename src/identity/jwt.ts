@@ -140,8 +140,8 @@ function verdictOf(request: JwtRequest, { refusal, request: edited }: Outcome): 
   };
 }
 
-/** RFC 6750 section 3, as Envoy writes it. */
+/** RFC 6750 section 3, as Envoy writes it; what would end the quotes or the line is escaped. */
 function challenge({ scheme, host, target }: JwtRequest): string {
-  const realm = `${scheme}://${host}${target.slice(0, MAX_REALM_PATH)}`.replace(/["\\]/g, encodeURIComponent);
-  return `Bearer realm="${realm}", error="invalid_token"`;
+  const realm = `${scheme}://${host}${target.slice(0, MAX_REALM_PATH)}`;
+  return `Bearer realm="${realm.replace(/[\0-\x1f\x7f"\\]/g, encodeURIComponent)}", error="invalid_token"`;
 }
