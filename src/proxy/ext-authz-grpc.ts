@@ -33,6 +33,7 @@ export class GrpcAuthorizer implements Authorizer {
   /** The cluster that the channels belong to; another configuration has others. */
   #cluster: Cluster | null = null;
   #channels = new Map<EndpointTarget, Client>();
+  #closed = false;
 
   constructor(provider: ExtAuthzGrpc, parts: GrpcAuthorizerParts) {
     this.#provider = provider;
@@ -55,31 +56,41 @@ export class GrpcAuthorizer implements Authorizer {
   ): Promise<Verdict> {
     this.#loaded ??= load();
     const { grpc, protobuf } = await this.#loaded;
-    const cluster = this.#clusterInForce();
-    if (cluster === null) return failed('no route');
     const message = Buffer.from(write(protobuf.Writer.create()));
     const { timeoutMs } = this.#provider;
     const deadline = timeoutMs > 0 ? Date.now() + timeoutMs : Number.POSITIVE_INFINITY;
+    const { READY } = grpc.connectivityState;
     const tried: EndpointTarget[] = [];
+    let repeated = false;
     let why = 'no healthy endpoint';
-    while (tried.length < cluster.tries) {
-      const target = cluster.pick(tried);
-      if (target === null || tried.includes(target)) break;
-      tried.push(target);
+    for (;;) {
+      const cluster = this.#clusterInForce();
+      if (cluster === null) return failed('no route');
+      const target = tried.length < cluster.tries ? cluster.pick(tried) : null;
+      if (target === null || tried.includes(target)) return failed(why);
+      const client = this.#channelTo(target, grpc);
+      const ready = stateOf(client) === READY;
       target.active++;
-      const reply = await call({ client: this.#channelTo(target, grpc), message, deadline, signal });
+      const reply = await call({ client, message, deadline, signal });
       target.active--;
       if (signal.aborted) return ABANDONED;
       if (reply.bytes !== null) {
         cluster.report(target, 'ok');
         return readVerdict(protobuf, reply.bytes, head);
       }
+      // A check changes nothing: it may be asked again when its connection broke or was given up, and elsewhere when the
+      // endpoint is away.
+      const away = reply.code === grpc.status.UNAVAILABLE;
+      const lost = this.#channels.get(target) !== client || (ready && stateOf(client) !== READY);
+      if (away && lost && !repeated && !this.#closed) {
+        repeated = true;
+        continue;
+      }
       cluster.report(target, 'gateway_error');
       why = reply.why;
-      // A check changes nothing: it may be asked of another endpoint when this one is away.
-      if (reply.code !== grpc.status.UNAVAILABLE) break;
+      if (!away) return failed(why);
+      tried.push(target);
     }
-    return failed(why);
   }
 
   #clusterInForce(): Cluster | null {
@@ -105,6 +116,7 @@ export class GrpcAuthorizer implements Authorizer {
   }
 
   close(): void {
+    this.#closed = true;
     this.renew();
   }
 }
@@ -140,6 +152,10 @@ function call({ client, message, deadline, signal }: Call): Promise<Reply> {
     if (signal.aborted) cancel();
     else signal.addEventListener('abort', cancel, { once: true });
   });
+}
+
+function stateOf(client: Client): number {
+  return client.getChannel().getConnectivityState(false);
 }
 
 function readVerdict(protobuf: Protobuf, bytes: Buffer, head: AuthzQuestion['head'] | null): Verdict {

@@ -60,7 +60,7 @@ export type AuthzAnswer =
   | {
       readonly allow: false;
       readonly status: number;
-      /** With a content-type when there is a body, without a length. */
+      /** With a content-type when there is a body, and only then; without a length. */
       readonly headers: readonly Field[];
       readonly body: Buffer;
       /** What a gRPC client is told instead of `status`, with the body as its message. */

@@ -59,15 +59,18 @@ export const TOO_LARGE: Denied = Object.freeze({
 });
 
 const NO_BODY = Buffer.alloc(0);
+const CONTENT_TYPE = 'content-type';
 
 function refusal(denial: Denial, fallback: number, details: Denied['details']): Denied {
   const final = denial.status >= 200 && denial.status <= 599;
   const status = final ? denial.status : fallback;
   // RFC 9110 6.4.1: these have no content.
   const body = status === 204 || status === 205 || status === 304 ? NO_BODY : denial.body;
-  const headers = denial.headers.filter(field => isWritable(field[0]) && isField(field));
-  if (body.length > 0 && !headers.some(([name]) => name === 'content-type')) {
-    headers.push(['content-type', 'text/plain']);
+  const headers = denial.headers.filter(
+    field => isWritable(field[0]) && isField(field) && (body.length > 0 || field[0] !== CONTENT_TYPE),
+  );
+  if (body.length > 0 && !headers.some(([name]) => name === CONTENT_TYPE)) {
+    headers.push([CONTENT_TYPE, 'text/plain']);
   }
   return { allow: false, status, headers, body, grpcStatus: grpcStatusOf(status), details, flag: 'UAEX' };
 }

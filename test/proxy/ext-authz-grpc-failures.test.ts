@@ -113,6 +113,40 @@ t.test('a provider that comes back is asked again', async t => {
   t.equal(counts.at(-1), 'guard allowed');
 });
 
+t.test('a provider that restarts between two checks costs none', async t => {
+  let authorizer = await startGrpcAuthorizer(t, () => OK);
+  const { ask, counts } = guard(t, grpcProvider(), destination(t, [authorizer.port]));
+  for (let i = 0; i < 5; i++) {
+    passed(await ask());
+    authorizer.stop();
+    authorizer = await startGrpcAuthorizer(t, () => OK, { port: authorizer.port });
+  }
+  t.same(new Set(counts), new Set(['guard allowed']));
+});
+
+t.test('connections that are given up in the middle of a check cost none', async t => {
+  const authorizer = await startGrpcAuthorizer(t, () => {
+    extAuthz.renew();
+    return OK;
+  });
+  const { ask, extAuthz } = guard(t, grpcProvider(), destination(t, [authorizer.port]));
+  passed(await ask());
+  const answers = Promise.all([ask(), ask(), ask()]);
+  extAuthz.renew();
+  for (const answer of await answers) passed(answer);
+  t.equal(authorizer.checks.length, 4);
+});
+
+t.test('an answer of UNAVAILABLE is an answer, and the provider is not asked twice', async t => {
+  const authorizer = await startGrpcAuthorizer(t, ({ attributes }) =>
+    attributes.request?.http.method === 'GET' ? OK : { code: 14, details: 'busy' },
+  );
+  const { ask } = guard(t, grpcProvider(), destination(t, [authorizer.port]));
+  passed(await ask());
+  t.same(denial(await ask({ method: 'POST' })), ERROR);
+  t.equal(authorizer.checks.length, 2);
+});
+
 t.test('an endpoint that is down is passed over for another', async t => {
   const { port } = await startGrpcAuthorizer(t, () => OK);
   const { ask, counts } = guard(t, grpcProvider(), destination(t, [port, await deadPort()]));

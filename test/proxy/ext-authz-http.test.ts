@@ -270,6 +270,16 @@ t.test('denied: with a list, what it names, www-authenticate and location', asyn
   ]);
 });
 
+t.test('denied: without a body there is no content-type', async t => {
+  const { port } = await startAuthorizer(t, (_, response) =>
+    response.writeHead(403, { 'content-type': 'text/html', 'x-why': 'no' }).end(),
+  );
+  const { ask } = guard(t, httpProvider({ headersToDownstreamOnDeny: ['*'] }), destination(t, [port]));
+  const answer = await ask();
+  t.notOk(answer.allow || answer.headers.some(([name]) => name === 'content-type'));
+  t.ok(!answer.allow && answer.headers.some(([name]) => name === 'x-why'));
+});
+
 t.test('200 alone allows; 5xx is a failure; any other status is the client\u2019s', async t => {
   let status = 0;
   const { port } = await startAuthorizer(t, (_, response) => response.writeHead(status).end());
