@@ -1,6 +1,6 @@
 /** IP addresses and CIDR blocks as numbers (Istio's ipBlocks, Envoy's CidrRange). Parsed once, compared as integers. */
 
-/** 1 word for IPv4, 4 for IPv6, 32 bits each. An IPv4-mapped IPv6 address is the IPv4 address. */
+/** 1 word for IPv4, 4 for IPv6, 32 bits each. */
 export type Address = readonly number[];
 
 /** An address and how many of its leading bits count. */
@@ -15,19 +15,31 @@ const DOT = 0x2e;
 const HEXTET = /^[0-9a-f]{1,4}$/i;
 
 /**
- * Reads `10.0.0.1`, `2001:db8::1`, `::ffff:10.0.0.1` or `fe80::1%eth0` (the zone is dropped).
+ * Reads a socket's address: `10.0.0.1`, `2001:db8::1`, `::ffff:10.0.0.1` (the IPv4 address, on a socket of both families)
+ * or `fe80::1%eth0` (the zone is dropped).
  * @returns null when it is none of them
  */
 export function parseAddress(text: string): Address | null {
-  const zone = text.indexOf('%');
-  if (zone !== -1) return text.includes(':') ? parseAddress(text.slice(0, zone)) : null;
-  if (!text.includes(':')) {
-    const word = parseIPv4(text);
-    return word === null ? null : [word];
-  }
-  const words = parseIPv6(text);
-  if (words === null) return null;
-  return isMapped(words) ? [words[3] as number] : words;
+  const words = parseWithZone(text, true);
+  return words !== null && isMapped(words) ? [words[3] as number] : words;
+}
+
+/**
+ * Reads an address that somebody wrote, as Envoy does: an IPv4-mapped one is an IPv6 address, and a zone has a name only
+ * where the address is link-local.
+ * @returns null when it is none
+ */
+export function parseWrittenAddress(text: string): Address | null {
+  return parseWithZone(text, false);
+}
+
+function parseWithZone(text: string, anyZone: boolean): Address | null {
+  if (!text.includes(':')) return wordsOf(parseIPv4(text));
+  const percent = text.indexOf('%');
+  if (percent === -1) return parseIPv6(text);
+  const words = parseIPv6(text.slice(0, percent));
+  if (words === null || anyZone || isLinkLocal(words)) return words;
+  return /^\d{1,9}$/.test(text.slice(percent + 1)) ? words : null;
 }
 
 /**
@@ -61,6 +73,12 @@ export function blockHolds(block: Block, address: Address): boolean {
 
 function wordsOf(word: number | null): Address | null {
   return word === null ? null : [word];
+}
+
+/** fe80::/10 and ff02::/16 (RFC 4007 6). */
+function isLinkLocal(words: Address): boolean {
+  const start = (words[0] as number) >>> 16;
+  return (start & 0xffc0) === 0xfe80 || (start & 0xff0f) === 0xff02;
 }
 
 function isMapped(words: Address): boolean {

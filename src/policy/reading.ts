@@ -17,7 +17,10 @@ const NOBODY: RequestAttributes = Object.freeze({
   jwt: null,
 });
 
-/** Envoy keeps these as one value each and joins repeated lines by a comma; every other line is matched by itself. */
+/**
+ * Envoy keeps these as one value each and joins repeated lines that are not empty by a comma; every other line is matched
+ * by itself.
+ */
 const INLINE_HEADERS: ReadonlySet<string> = new Set([
   ...['accept', 'accept-encoding', 'authorization', 'cache-control', 'content-encoding', 'content-type'],
   ...['access-control-request-headers', 'access-control-request-method'],
@@ -93,7 +96,7 @@ export class Reading {
   #read(slot: number): readonly string[] {
     const name = this.#names[slot] as string;
     const sent = this.request.headerValues(name);
-    const lines = sent.length > 1 && INLINE_HEADERS.has(name) ? [sent.join(',')] : sent;
+    const lines = sent.length > 1 && INLINE_HEADERS.has(name) ? [sent.filter(Boolean).join(',')] : sent;
     this.#lines[slot] = lines;
     this.#filled.push(slot);
     return lines;
