@@ -16,10 +16,12 @@ const MAX_DEPTH = 100; // protobuf's recursion limit
 export function parseJsonObject(bytes: Buffer): JsonObject | null {
   if (!isUtf8(bytes)) return null;
   const text = bytes.toString('utf8');
-  if (!hasPlainShape(text)) return null;
+  const written = countKeys(text);
+  if (written === null) return null;
   const value = parse(text);
   if (value === null) return {};
-  return isObject(value) && isSound(value) ? value : null;
+  // A key that stands twice in one object is read once.
+  return isObject(value) && soundKeys(value) === written ? value : null;
 }
 
 /** A member that the object has itself; undefined when it has none, whatever its prototype offers. */
@@ -39,57 +41,49 @@ function parse(text: string): unknown {
   }
 }
 
-/** Nesting in bounds and no key twice in one object; of text that is no JSON it may say either. */
-function hasPlainShape(text: string): boolean {
-  const open: (Set<string> | '{' | '[')[] = []; // what is open: a list, an object without or with keys
+/** How many keys JSON text has, which is how many colons outside strings; null when it is nested too deep. */
+function countKeys(text: string): number | null {
+  let [depth, keys] = [0, 0];
   for (let at = 0; at < text.length; at++) {
     switch (text.charCodeAt(at)) {
       case 0x7b: // {
       case 0x5b: // [
-        if (open.length === MAX_DEPTH) return false;
-        open.push(text[at] === '{' ? '{' : '[');
+        if (++depth > MAX_DEPTH) return null;
         break;
       case 0x7d: // }
       case 0x5d: // ]
-        open.pop();
+        depth--;
         break;
-      case 0x22: {
-        const end = endOfString(text, at);
-        const top = open.at(-1);
-        if (top !== undefined && top !== '[' && isKey(text, end)) {
-          const keys = typeof top === 'string' ? new Set<string>() : top;
-          const key = parse(text.slice(at, end));
-          if (typeof key !== 'string' || keys.has(key)) return false;
-          open[open.length - 1] = keys.add(key);
-        }
-        at = end - 1;
-      }
+      case 0x3a: // :
+        keys++;
+        break;
+      case 0x22: // "
+        at = endOfString(text, at);
     }
   }
-  return true;
+  return keys;
 }
 
-/** Where the string that begins at `start` is over: behind its closing quote. */
+/** Where the quote stands that closes the string beginning at `start`; past the end when none does. */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
-    const char = text[at];
-    if (char === '\\') at++;
-    else if (char === '"') return at + 1;
+    const code = text.charCodeAt(at);
+    if (code === 0x5c) at++;
+    else if (code === 0x22) return at;
   }
   return text.length;
 }
 
-function isKey(text: string, end: number): boolean {
-  let at = end;
-  while (at < text.length && text.charCodeAt(at) <= 0x20) at++;
-  return text[at] === ':';
-}
-
-/** No number that became infinite, no half of a surrogate pair. Depth was checked before. */
-function isSound(value: unknown): boolean {
-  if (typeof value === 'string') return value.isWellFormed();
-  if (typeof value === 'number') return Number.isFinite(value);
-  if (typeof value !== 'object' || value === null) return true;
-  if (Array.isArray(value)) return value.every(isSound);
-  return Object.entries(value).every(([key, member]) => key.isWellFormed() && isSound(member));
+/** How many keys a value has in all its objects; NaN when a number became infinite or half of a surrogate pair is in it. */
+function soundKeys(value: unknown): number {
+  if (typeof value === 'string') return value.isWellFormed() ? 0 : Number.NaN;
+  if (typeof value === 'number') return Number.isFinite(value) ? 0 : Number.NaN;
+  if (typeof value !== 'object' || value === null) return 0;
+  let keys = 0;
+  if (Array.isArray(value)) {
+    for (const member of value) keys += soundKeys(member);
+    return keys;
+  }
+  for (const [key, member] of Object.entries(value)) keys += 1 + soundKeys(key) + soundKeys(member);
+  return keys;
 }
