@@ -10,13 +10,15 @@ import { CERTS_DIRS } from './config/pod-files.ts';
 import type { Fault, Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
 import { watchManifests } from './config/watch.ts';
+import type { KeySets } from './identity/jwks-source.ts';
+import { JwksStore } from './identity/jwks-store.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
 import { IdentityStore } from './identity/store.ts';
 import type { IdentityGeneration } from './identity/svid.ts';
 import { tryMaterial } from './net/tls-context.ts';
 import { egressPorts } from './proxy/egress.ts';
 import { materialOf } from './proxy/material.ts';
-import { compileSnapshot } from './proxy/snapshot.ts';
+import { compileSnapshot, jwtRulesOf } from './proxy/snapshot.ts';
 import { certificates, readiness, type SidecarStatus } from './status.ts';
 import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
 import type { Workers } from './workers.ts';
@@ -72,6 +74,8 @@ class Sidecar {
   #admin: Admin | null = null;
   #identity: IdentityGeneration | null = null;
   #store: IdentityStore;
+  #jwks: JwksStore;
+  #keySets: KeySets = {};
   #startedAt = Date.now();
   #digest: string;
   #ready = false;
@@ -94,6 +98,13 @@ class Sidecar {
     if (settings.certsDir === null) {
       log.warn('no certificates found: waiting for them', { searched: CERTS_DIRS, watching: dir });
     }
+    this.#jwks = new JwksStore({
+      onChange: keySets => {
+        this.#keySets = keySets;
+        this.#workers.replaceKeys(keySets);
+      },
+      warn: log.warn,
+    });
     this.#store = new IdentityStore({
       dir,
       // What only OpenSSL refuses must not reach the workers.
@@ -166,6 +177,9 @@ class Sidecar {
     const identity = this.#identity;
     if (identity === null || this.#draining) return;
     const resources = this.#resources;
+    // Tokens would be refused until the keys are there: each source is waited for once, for its timeout at most.
+    this.#keySets = await this.#jwks.want(jwtRulesOf(resources, this.#workload()));
+    if (this.#draining) return;
     const bound = await this.#workers.start(count, {
       settings,
       accessLog: this.#accessLog(),
@@ -176,6 +190,7 @@ class Sidecar {
       inbound: settings.inbound,
       outbound: settings.outbound,
       egress: egressPorts(resources, this.#workload()),
+      keySets: this.#keySets,
     });
     if (this.#draining) return; // told to end while the workers started: the app must not begin now
     // What changed while the workers started.
@@ -294,7 +309,7 @@ class Sidecar {
       return;
     }
     try {
-      compileSnapshot(loaded.resources, this.#workload(), this.#config.generation + 1);
+      compileSnapshot(loaded.resources, this.#workload(), this.#config.generation + 1, this.#keySets);
     } catch (error) {
       log.error('configuration does not compile, the last good one stays in force', {
         reason: String(error),
@@ -303,7 +318,21 @@ class Sidecar {
       return;
     }
     for (const warning of loaded.warnings) log.warn(describe(warning), place(warning));
-    this.#resources = loaded.resources;
+    void this.#replaceWhenKeysAreThere(loaded.resources);
+  }
+
+  #reloads = 0;
+
+  /** Tokens that a new rule accepts must not be refused for want of its keys; a later reload overtakes this one. */
+  async #replaceWhenKeysAreThere(resources: Resources): Promise<void> {
+    const reload = ++this.#reloads;
+    const wanted = jwtRulesOf(resources, this.#workload());
+    const inForce = jwtRulesOf(this.#resources, this.#workload());
+    const keySets = await this.#jwks.want([...inForce, ...wanted]);
+    if (reload !== this.#reloads || this.#draining) return;
+    void this.#jwks.want(wanted);
+    this.#keySets = keySets;
+    this.#resources = resources;
     this.#lastFaults = [];
     this.#config.generation++;
     this.#config.reloads++;
@@ -331,6 +360,7 @@ class Sidecar {
       generation: this.#config.generation,
       accessLog: this.#accessLog(),
       egress: egressPorts(this.#resources, workload),
+      keySets: this.#keySets,
     });
   }
 
@@ -376,7 +406,7 @@ class Sidecar {
   /** The body and answers of `outrider explain --json`, on what is in force. */
   async #explain(body: string) {
     const { explainBody } = await import('./proxy/explain-body.ts');
-    return explainBody(body, this.#resources, this.#workload());
+    return explainBody(body, this.#resources, this.#workload(), this.#keySets);
   }
 
   /**
@@ -405,6 +435,7 @@ class Sidecar {
   async #close(): Promise<void> {
     for (const close of this.#closers) close();
     this.#store.close();
+    this.#jwks.close();
     await this.#workers.stop();
     await this.#admin?.close();
   }

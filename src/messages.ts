@@ -1,6 +1,7 @@
 /** What crosses between the main thread and its workers: plain data, never functions. */
 import type { Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
+import type { KeySets } from './identity/jwks-source.ts';
 import type { IdentityGeneration } from './identity/svid.ts';
 import type { ConnectionRow } from './proxy/connections.ts';
 import type { EgressPort } from './proxy/egress.ts';
@@ -24,6 +25,8 @@ export interface WorkerStart {
   readonly inbound: Address;
   readonly outbound: Address;
   readonly egress: readonly EgressPort[];
+  /** What was fetched of the keys that RequestAuthentications name. */
+  readonly keySets: KeySets;
 }
 
 export type ToWorker =
@@ -35,7 +38,9 @@ export type ToWorker =
       readonly generation: number;
       readonly accessLog: 'off' | 'text' | 'json';
       readonly egress: readonly EgressPort[];
+      readonly keySets: KeySets;
     }
+  | { readonly type: 'keys'; readonly keySets: KeySets }
   | { readonly type: 'identity'; readonly identity: IdentityGeneration }
   | { readonly type: 'drain'; readonly ms: number; readonly outbound: boolean }
   | { readonly type: 'ask'; readonly question: number; readonly what: 'counts' | 'connections' }

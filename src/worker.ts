@@ -8,12 +8,13 @@ import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { CoarseClock } from './net/clock.ts';
 import type { Listener } from './net/listen.ts';
 import { listen } from './net/listen.ts';
+import { Authorizers } from './proxy/authorizers.ts';
 import { Clusters } from './proxy/clusters.ts';
 import { Connections } from './proxy/connections.ts';
 import type { EgressPort } from './proxy/egress.ts';
 import { Inbound } from './proxy/inbound.ts';
 import { Outbound } from './proxy/outbound.ts';
-import { compileSnapshot, type Snapshot } from './proxy/snapshot.ts';
+import { compileSnapshot, type Snapshot, withKeySets } from './proxy/snapshot.ts';
 import { UpstreamTlsDoor } from './proxy/upstream-tls.ts';
 import { LineSink } from './telemetry/line-sink.ts';
 import { log, setLogLevel } from './telemetry/log.ts';
@@ -37,6 +38,7 @@ class DataPlane {
   #sink: LineSink;
   #tls: UpstreamTlsDoor;
   #clusters: Clusters;
+  #authorizers: Authorizers;
   #inbound: Inbound;
   #outbound: Outbound;
   #inboundListener: Listener | null = null;
@@ -52,7 +54,7 @@ class DataPlane {
   constructor(start: WorkerStart) {
     const { settings, identity } = start;
     this.#start = start;
-    this.#snapshot = compileSnapshot(start.resources, start.workload, start.generation);
+    this.#snapshot = compileSnapshot(start.resources, start.workload, start.generation, start.keySets);
     this.#sink = new LineSink(STANDARD_OUTPUT);
     this.#recorder = new Recorder({
       workload: workloadFacts({
@@ -81,6 +83,12 @@ class DataPlane {
       { clock, recorder, openTls: this.#tls.open, warn: log.warn, loops: socket => this.#loops(socket) },
       (host, port) => this.#isOwn(host, port),
     );
+    this.#authorizers = new Authorizers(this.#snapshot, {
+      clusters: this.#clusters,
+      openTls: this.#tls.open,
+      count: (provider, result) => recorder.authzAnswer(provider, result),
+      warn: log.warn,
+    });
     this.#inbound = new Inbound(this.#snapshot, identity, {
       settings: {
         app: settings.app,
@@ -90,7 +98,9 @@ class DataPlane {
         detectTimeoutMs: settings.detectTimeoutMs,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
         tcpIdleTimeoutMs: settings.idleTimeoutMs,
+        denials: { explain: settings.explainDenials, tell: settings.dev },
       },
+      authorizers: this.#authorizers,
       clock,
       recorder,
       connections: this.#inboundConnections,
@@ -174,8 +184,10 @@ class DataPlane {
   }
 
   async configure(message: ToWorker & { type: 'config' }): Promise<void> {
-    this.#snapshot = compileSnapshot(message.resources, message.workload, message.generation);
+    const { resources, workload, generation, keySets } = message;
+    this.#snapshot = compileSnapshot(resources, workload, generation, keySets);
     this.#recorder.setAccessLog(message.accessLog);
+    this.#authorizers.replace(this.#snapshot);
     this.#inbound.replaceSnapshot(this.#snapshot);
     this.#outbound.replaceSnapshot(this.#snapshot);
     this.#tls.forgetFiles();
@@ -198,9 +210,16 @@ class DataPlane {
     this.#tracer = await startTracing(tracing, workload.serviceAccount || 'outrider');
   }
 
+  /** Keys that were fetched anew: what tokens were found good by the old ones is forgotten. */
+  replaceKeys(keySets: WorkerStart['keySets']): void {
+    this.#snapshot = withKeySets(this.#snapshot, keySets);
+    this.#inbound.replaceSnapshot(this.#snapshot);
+  }
+
   identify(identity: WorkerStart['identity']): void {
     this.#tls.replaceIdentity(identity);
     this.#inbound.replaceIdentity(identity);
+    this.#authorizers.renew();
     this.#outbound.replaceIdentity(identity);
   }
 
@@ -249,6 +268,8 @@ async function handle(message: ToWorker): Promise<void> {
       return plane?.configure(message);
     case 'identity':
       return plane?.identify(message.identity);
+    case 'keys':
+      return plane?.replaceKeys(message.keySets);
     case 'log-level':
       return setLogLevel(message.level);
     default:

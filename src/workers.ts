@@ -120,7 +120,7 @@ export class Workers {
   }
 
   /** Tells every worker, and those that start later. */
-  configure(change: Pick<Start, 'resources' | 'workload' | 'generation' | 'accessLog' | 'egress'>): void {
+  configure(change: Pick<Start, 'resources' | 'workload' | 'generation' | 'accessLog' | 'egress' | 'keySets'>): void {
     if (this.#latest !== null) this.#latest = { ...this.#latest, ...change };
     this.#broadcast({ type: 'config', ...change });
   }
@@ -128,6 +128,12 @@ export class Workers {
   identify(identity: Start['identity']): void {
     if (this.#latest !== null) this.#latest = { ...this.#latest, identity };
     this.#broadcast({ type: 'identity', identity });
+  }
+
+  /** Key sets that were fetched anew. */
+  replaceKeys(keySets: Start['keySets']): void {
+    if (this.#latest !== null) this.#latest = { ...this.#latest, keySets };
+    this.#broadcast({ type: 'keys', keySets });
   }
 
   setLogLevel(level: (ToWorker & { type: 'log-level' })['level']): void {

@@ -8,13 +8,22 @@ import { connectPlain, type PlainConnection } from '../net/connect.ts';
 import { isHttp1, isTls, RequestLineScreen } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import type { HandshakeFacts } from '../net/tls.ts';
-import { bindConnection, type ConnectionPolicy, decideConnection } from '../policy/decide.ts';
+import {
+  bindConnection,
+  type ConnectionPolicy,
+  type CustomMatch,
+  customMatches,
+  decideConnection,
+  findingsOf,
+} from '../policy/decide.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
 import type { AppDestination } from './app.ts';
 import { clientCertElement } from './client-cert-header.ts';
 import type { ConnectionRow, OpenConnection } from './connections.ts';
+import type { ExtAuthz } from './ext-authz.ts';
+import type { AuthzConnection } from './ext-authz-question.ts';
 import { firstWord } from './first-word.ts';
 import type { Inbound } from './inbound.ts';
 import { InboundHttp, type InboundView, type TunnelEnds } from './inbound-http.ts';
@@ -71,6 +80,28 @@ export class InboundConnection implements OpenConnection, InboundView {
 
   get tracer(): Tracer | null {
     return this.#hub.parts.tracer();
+  }
+
+  get denials(): InboundView['denials'] {
+    return this.#hub.parts.settings.denials;
+  }
+
+  get authzConnection(): AuthzConnection {
+    const { peer, port, facts } = this.#arrival;
+    return {
+      principal: peer?.id.uri ?? null,
+      sourceIp: this.#socket.remoteAddress ?? '',
+      sourcePort: this.#socket.remotePort ?? 0,
+      destinationIp: this.#socket.localAddress ?? '',
+      destinationPort: port,
+      localPrincipal: peer === null ? null : this.#hub.identity.id,
+      sni: facts?.sni ?? null,
+      tlsVersion: facts?.tlsVersion ?? null,
+    };
+  }
+
+  authorizer(provider: string): ExtAuthz | null {
+    return this.#hub.parts.authorizers.find(provider);
   }
 
   get facts(): ConnectionFacts {
@@ -132,7 +163,7 @@ export class InboundConnection implements OpenConnection, InboundView {
       // A plaintext client may turn out to speak TLS after all.
       decide: (bytes: Buffer) => (secure || isTls(bytes) === false ? isHttp1(bytes) : isTls(bytes)),
     };
-    if (!decideConnection(this.policy).allow) {
+    if (!decideConnection(this.policy).allow || customMatches(this.policy, null) !== null) {
       peek(this.#socket, { ...options, done: (http, bytes) => this.#heard(http, bytes, null, null) });
       return;
     }
@@ -189,7 +220,6 @@ export class InboundConnection implements OpenConnection, InboundView {
     connected: PlainConnection | null = null,
     reply: Buffer | null = null,
   ): void {
-    const { settings } = this.#hub.parts;
     this.#protocol = 'tcp';
     const record = new AccessRecord(this.facts);
     record.requestProtocol = 'tcp';
@@ -202,6 +232,47 @@ export class InboundConnection implements OpenConnection, InboundView {
       return;
     }
     this.#socket.pause();
+    const matches = customMatches(this.policy, null);
+    if (matches === null) this.#connectTcp(record, first, connected, reply);
+    else {
+      connected?.socket.destroy();
+      void this.#askAboutTcp(record, matches).then(allowed => {
+        // What policy says may have changed meanwhile; a provider that only the new one names is not asked.
+        if (allowed && this.#mayTcp(record)) this.#connectTcp(record, first, null, null);
+        else this.#endTcp(record);
+      });
+    }
+  }
+
+  /** CUSTOM: every provider whose rules match must allow the connection. Never rejects. */
+  async #askAboutTcp(record: AccessRecord, matches: readonly CustomMatch[]): Promise<boolean> {
+    const gone = new AbortController();
+    const abort = (): void => gone.abort();
+    this.#socket.once('close', abort);
+    try {
+      for (const { provider, policy, rule, bad, decision } of matches) {
+        const authorizer = bad === null ? this.authorizer(provider) : null;
+        if (authorizer !== null && (await authorizer.checkConnection(this.authzConnection, gone.signal)))
+          continue;
+        record.decision = 'deny';
+        record.policy = policy;
+        record.policyRule = rule;
+        record.terminationDetails = decision?.reason ?? 'ext_authz_denied';
+        return false;
+      }
+      return !this.#socket.destroyed;
+    } finally {
+      this.#socket.off('close', abort);
+    }
+  }
+
+  #connectTcp(
+    record: AccessRecord,
+    first: Buffer | null,
+    connected: PlainConnection | null,
+    reply: Buffer | null,
+  ): void {
+    const { settings } = this.#hub.parts;
     const { host, port } = this.app;
     record.upstreamHost = this.app.name;
     const onConnected = (why: string | null, upstream: PlainConnection): void => {
@@ -227,12 +298,19 @@ export class InboundConnection implements OpenConnection, InboundView {
 
   /** Asks policy, and notes what it said; asked again once the app is connected, since policy may have changed. */
   #mayTcp(record: AccessRecord): boolean {
+    record.findings = findingsOf(this.policy, null);
     const decision = decideConnection(this.policy);
     record.decision = decision.allow ? 'allow' : 'deny';
     record.policy = decision.policy ?? decision.missed;
     record.policyRule = decision.rule;
-    if (!decision.allow) record.terminationDetails = decision.reason;
-    return decision.allow;
+    if (decision.allow) return true;
+    record.terminationDetails = decision.reason;
+    if (this.denials.explain) {
+      const lines: string[] = [];
+      decideConnection(this.policy, lines);
+      record.explanation = lines;
+    }
+    return false;
   }
 
   #endTcp(record: AccessRecord): void {

@@ -4,13 +4,17 @@ import { FAILURES, type FailureCode } from '../errors.ts';
 import type { Duct, Exchange, RequestHandler } from '../http/exchange.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_PROTO, DROP_XFCC, type RequestEdits } from '../http/h1-write.ts';
-import { type ConnectionPolicy, decideRequest } from '../policy/decide.ts';
+import { type ConnectionPolicy, decideRequest, findingsOf } from '../policy/decide.ts';
+import { DECISION_HEADER, decisionHeader } from '../policy/decision-header.ts';
 import { isKnownMethod } from '../policy/method.ts';
 import { normaliseTarget, pathOf } from '../policy/normalise.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
+import { Admission, type AdmissionEnds, type AdmissionRefusal } from './admission.ts';
 import type { AppDestination } from './app.ts';
+import type { ExtAuthz } from './ext-authz.ts';
+import type { AuthzConnection } from './ext-authz-question.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -25,6 +29,12 @@ export interface InboundView {
   readonly clientCert: string | null;
   readonly recorder: Recorder;
   readonly tracer: Tracer | null;
+  /** `explain`: the access log says why a request was denied; `tell`: the answer does. */
+  readonly denials: { readonly explain: boolean; readonly tell: boolean };
+  /** What external authorizers are told of the connection. */
+  readonly authzConnection: AuthzConnection;
+  /** The external authorizer of that name; null when the mesh config in force has none. */
+  authorizer(provider: string): ExtAuthz | null;
   openTunnel(exchange: Exchange<ProxiedRequest>, ends: TunnelEnds): void;
   onClosed(): void;
 }
@@ -37,7 +47,7 @@ export interface TunnelEnds {
   readonly fromUpstream: Buffer | null;
 }
 
-export class InboundHttp implements RequestHandler<ProxiedRequest> {
+export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnds {
   requestBytes = 0;
   responseBytes = 0;
   #view: InboundView;
@@ -62,16 +72,42 @@ export class InboundHttp implements RequestHandler<ProxiedRequest> {
     head.path = pathOf(target);
     const { clientCert } = view;
     if (clientCert !== null) head.clientCert = this.#clientCertOf(head, clientCert);
-    const decision = decideRequest(view.policy, head);
+    if (view.snapshot.authenticator === null && view.snapshot.authorization.http.custom.length === 0)
+      this.admitted(request, target);
+    else new Admission(request, target, view, this).start();
+  }
+
+  /** Policy's own word, on what is in force now. */
+  admitted(request: ProxiedRequest, target: string): void {
+    const view = this.#view;
+    const { head } = request.exchange;
     const { record } = request;
+    record.findings = findingsOf(view.policy, head);
+    const decision = decideRequest(view.policy, head);
     record.decision = decision.allow ? 'allow' : 'deny';
     record.policy = decision.policy ?? decision.missed;
     record.policyRule = decision.rule;
-    if (!decision.allow) {
-      exchange.reply('policy_denied', '', decision.reason);
+    if (decision.allow) {
+      request.send(view.app, this.#edits(request, target));
       return;
     }
-    request.send(view.app, this.#edits(request, target));
+    if (view.denials.explain) {
+      const lines: string[] = [];
+      decideRequest(view.policy, head, lines);
+      record.explanation = lines;
+    }
+    if (view.denials.tell) tellDecision(request.exchange, decisionHeader(decision));
+    request.exchange.reply('policy_denied', '', decision.reason);
+  }
+
+  refused(request: ProxiedRequest, refusal: AdmissionRefusal): void {
+    const { record, exchange } = request;
+    record.decision = 'deny';
+    record.policy = refusal.policy ?? refusal.missed;
+    record.policyRule = refusal.rule;
+    const { denials } = this.#view;
+    if (denials.explain) record.explanation = [refusal.why];
+    if (denials.tell) tellDecision(exchange, decisionHeader(refusal, refusal.provider));
   }
 
   #edits(request: ProxiedRequest, target: string): RequestEdits {
@@ -128,6 +164,11 @@ export class InboundHttp implements RequestHandler<ProxiedRequest> {
   onClosed(): void {
     this.#view.onClosed();
   }
+}
+
+/** A development run: the refusal names what refused. */
+function tellDecision(exchange: Exchange<ProxiedRequest>, value: string): void {
+  exchange.responseEdits = { remove: [DECISION_HEADER], added: `${DECISION_HEADER}: ${value}\r\n` };
 }
 
 /** The normalised target; null = 400. OPTIONS * and CONNECT have no path to normalise. */

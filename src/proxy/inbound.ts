@@ -15,6 +15,7 @@ import { AccessRecord } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
 import { AppDestination } from './app.ts';
+import type { Authorizers } from './authorizers.ts';
 import type { Connections } from './connections.ts';
 import { InboundConnection, inboundFacts } from './inbound-connection.ts';
 import { materialOf } from './material.ts';
@@ -30,6 +31,8 @@ export interface InboundSettings {
   readonly detectTimeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly tcpIdleTimeoutMs: number;
+  /** `explain`: the access log says why a request was denied; `tell`: the answer does. */
+  readonly denials: { readonly explain: boolean; readonly tell: boolean };
 }
 
 export interface InboundParts {
@@ -38,6 +41,7 @@ export interface InboundParts {
   readonly recorder: Recorder;
   readonly connections: Connections;
   readonly tracer: () => Tracer | null;
+  readonly authorizers: Authorizers;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
 }
 

@@ -41,6 +41,8 @@ export class ProxiedRequest implements Applicant {
   readonly exchange: Exchange<ProxiedRequest>;
   readonly record: AccessRecord;
   gone = false;
+  /** Called once when the request is over, for whoever waits for an answer on its behalf; null = nobody. */
+  onGone: (() => void) | null = null;
   #edits: RequestEdits = NO_EDITS;
   #destination: Destination | null = null;
   #target: Target | null = null;
@@ -143,6 +145,7 @@ export class ProxiedRequest implements Applicant {
   /** Fills the record from the exchange and closes it. */
   finish(): void {
     this.gone = true;
+    this.onGone?.();
     const { exchange, record } = this;
     const destination = this.#destination;
     const target = this.#target;
@@ -182,8 +185,10 @@ export function standardEdits(
 ): RequestEdits {
   const { head } = request.exchange;
   let { added, drop } = options;
-  if (!head.requestId) {
-    const id = randomUUID();
+  const { edits } = head;
+  if (!head.requestId && edits?.removes('x-request-id') !== true) {
+    // An external authorizer may have been told it already.
+    const id = request.record.requestId ?? randomUUID();
     added += `x-request-id: ${id}\r\n`;
     drop |= DROP_REQUEST_ID;
     request.record.requestId = id;
@@ -193,7 +198,8 @@ export function standardEdits(
     added += `traceparent: ${span.traceparent}\r\n`;
     drop |= span.newTrace ? DROP_TRACEPARENT | DROP_TRACESTATE : DROP_TRACEPARENT;
   }
-  return { target: options.target, added, drop, remove: null };
+  if (edits === null) return { target: options.target, added, drop, remove: null };
+  return { target: options.target, added: added + edits.lines, drop, remove: edits.removed };
 }
 
 function requestIdOf(head: RequestHead): string | null {

@@ -1,13 +1,25 @@
 /** What is in force: resources and settings compiled for deciding, swapped whole. */
-import type { MtlsMode, PathNormalization, PortProtocol, Resources, Workload } from '../config/resources.ts';
+import type {
+  JwtRule,
+  MtlsMode,
+  PathNormalization,
+  PortProtocol,
+  Resources,
+  Workload,
+} from '../config/resources.ts';
+import type { KeySets } from '../identity/jwks-source.ts';
+import { type Authenticator, createAuthenticator } from '../identity/jwt.ts';
 import { type Authorization, compileAuthorization } from '../policy/compile.ts';
 import { type EffectiveMtls, effectiveMtls, mtlsModeFor } from '../policy/peer-authentication.ts';
+import { selectAuthentication } from '../policy/select.ts';
 
 export interface Snapshot {
   readonly generation: number;
   readonly resources: Resources;
   readonly workload: Workload;
   readonly authorization: Authorization;
+  /** Null when no RequestAuthentication concerns the workload. */
+  readonly authenticator: Authenticator | null;
   readonly mtls: EffectiveMtls;
   readonly normalization: PathNormalization;
   /** Trust domains whose SPIFFE IDs are accepted: the mesh's and its aliases. */
@@ -16,7 +28,12 @@ export interface Snapshot {
 }
 
 /** Compiles `resources` for one workload. Pure; called on the main thread too, to refuse what does not compile. */
-export function compileSnapshot(resources: Resources, workload: Workload, generation: number): Snapshot {
+export function compileSnapshot(
+  resources: Resources,
+  workload: Workload,
+  generation: number,
+  keySets: KeySets,
+): Snapshot {
   const { mesh } = resources;
   return {
     generation,
@@ -33,6 +50,7 @@ export function compileSnapshot(resources: Resources, workload: Workload, genera
         multipleProviders: false,
       },
     }),
+    authenticator: authenticatorOf(resources, workload, keySets),
     mtls: effectiveMtls({
       policies: resources.peerAuthentications,
       workload,
@@ -42,6 +60,22 @@ export function compileSnapshot(resources: Resources, workload: Workload, genera
     trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
     appendClientCert: mesh.forwardClientCert === 'APPEND_FORWARD',
   };
+}
+
+/** The same configuration with key sets that were fetched since. */
+export function withKeySets(snapshot: Snapshot, keySets: KeySets): Snapshot {
+  return { ...snapshot, authenticator: authenticatorOf(snapshot.resources, snapshot.workload, keySets) };
+}
+
+function authenticatorOf(resources: Resources, workload: Workload, keySets: KeySets): Authenticator | null {
+  const rules = jwtRulesOf(resources, workload);
+  return rules.length === 0 ? null : createAuthenticator({ rules, keySets });
+}
+
+/** The JWT rules that concern the workload. */
+export function jwtRulesOf(resources: Resources, workload: Workload): readonly JwtRule[] {
+  const { requestAuthentications, mesh } = resources;
+  return selectAuthentication(requestAuthentications, workload, mesh.rootNamespace);
 }
 
 /** PeerAuthentication's mode on a workload port. */

@@ -22,6 +22,10 @@ export const COUNTERS: Readonly<Record<string, Family>> = {
     help: 'What dry-run policies would have decided, by policy.',
     labels: ['policy', 'decision'],
   },
+  outrider_ext_authz_answers_total: {
+    help: 'Questions to external authorizers by provider and result.',
+    labels: ['provider', 'result'],
+  },
   outrider_bad_requests_total: { help: 'Requests refused as malformed, by reason.', labels: ['reason'] },
   outrider_upstream_connects_total: {
     help: 'Attempts to connect upstream by direction and result.',

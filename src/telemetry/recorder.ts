@@ -154,6 +154,11 @@ export class Recorder {
     this.#count('outrider_upstream_connects_total', [direction, result]);
   }
 
+  /** One question to an external authorizer; `result` is a stable code. */
+  authzAnswer(provider: string, result: string): void {
+    this.#count('outrider_ext_authz_answers_total', [provider, result]);
+  }
+
   /** A request that went out on an idle pooled connection. */
   poolHit(): void {
     this.#poolHits++;
