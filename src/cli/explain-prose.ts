@@ -36,6 +36,8 @@ function why(answer: ExplainAnswer, port: number | null): string {
       return `PeerAuthentication is ${mtlsMode} on port ${port}: without mutual TLS the connection is closed.`;
     case 'mtls_disabled':
       return `PeerAuthentication is ${mtlsMode} on port ${port}: TLS to an HTTP port is closed.`;
+    case 'tls_without_istio_alpn':
+      return `PeerAuthentication is ${mtlsMode} on port ${port}, an HTTP port: TLS that no sidecar began is closed.`;
     case 'ext_authz_denied':
       return `An external authorizer is assumed to deny it: policy ${policy}, rule ${rule}, asks one.`;
   }
@@ -86,6 +88,7 @@ function remedyOf(answer: ExplainAnswer): string[] {
     ];
   }
   if (reason === 'mtls_required') return ['It would be let in with a client certificate of the mesh.'];
+  if (reason === 'tls_without_istio_alpn') return ['It would be let in from a sidecar, or as plaintext.'];
   if (reason === 'mtls_disabled') return ['It would be let in as plaintext.'];
   if (reason.startsWith('jwt_authn'))
     return ['It would go on with a token that is accepted, or without one.'];

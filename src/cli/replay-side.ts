@@ -79,8 +79,9 @@ export class Side {
     const mode = mtlsModeFor(stage.mtls, request.destinationPort);
     const fate = connectionFate(
       {
-        tcp: request.protocol === 'tcp',
+        protocol: request.protocol,
         transport: request.secure ? 'mtls' : 'plaintext',
+        alpn: null,
         principal: request.principal,
         mode,
         trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],

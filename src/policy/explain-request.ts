@@ -10,6 +10,8 @@ export interface ExplainRequest {
   readonly workload: { readonly namespace: string | null; readonly labels: Labels | null } | null;
   readonly protocol: ExplainProtocol;
   readonly transport: 'mtls' | 'plaintext';
+  /** What the client offers in TLS; null = as a sidecar does. */
+  readonly alpn: readonly string[] | null;
   readonly source: { readonly ip: string; readonly principal: string | null };
   readonly destination: { readonly ip: string; readonly port: number };
   readonly sni: string | null;
@@ -58,6 +60,7 @@ function readRequest(given: Fields): ExplainRequest {
     id: typeof given.id === 'number' ? String(given.id) : text(given.id, 'id'),
     workload: workload(given.workload),
     protocol,
+    alpn: alpn(given.alpn),
     transport: transport ?? (principal === null ? 'plaintext' : 'mtls'),
     source: { ip: text(source.ip, 'source.ip') ?? '127.0.0.1', principal },
     destination: to,
@@ -93,6 +96,12 @@ function headers(value: unknown): Map<string, string[]> {
     lines.set(name.toLowerCase(), [...(lines.get(name.toLowerCase()) ?? []), ...strings]);
   }
   return lines;
+}
+
+function alpn(value: unknown): readonly string[] | null {
+  if (value === undefined || value === null) return null;
+  if (!Array.isArray(value)) throw new Wrong('alpn is not a list');
+  return value.map(name => text(name, 'alpn') ?? '');
 }
 
 function port(value: unknown): number {

@@ -69,14 +69,16 @@ export class Explainer {
     const mode = mtlsModeFor(stage.mtls, request.destination.port);
     const id = request.id === null ? {} : { id: request.id };
     const tcp = request.protocol === 'tcp';
-    const { transport, source } = request;
+    const { protocol, transport, alpn, source } = request;
+    const { principal } = source;
     const { trustDomains } = stage;
     const fate = connectionFate(
-      { tcp, transport, principal: source.principal, mode, trustDomains },
+      { protocol, transport, alpn, principal, mode, trustDomains },
       this.#door.peerFault,
     );
+    const place = modeSource(stage.mtls, request.destination.port, mode);
     if (fate.refused) {
-      const trace = [`${modeSource(stage.mtls, request.destination.port, mode)}: ${fate.why}`];
+      const trace = [`${place}: ${fate.why}`];
       const { reason } = fate;
       return { ...id, decision: 'deny', reason, mtlsMode: mode, audit: [], dryRun: [], trace };
     }
@@ -90,7 +92,10 @@ export class Explainer {
     const explained = tcp
       ? explainTcp(policy, request)
       : await explainHttp({ policy, ...stage, door: this.#door }, request);
-    return inOrder({ ...id, ...explained, mtlsMode: mode });
+    const answer = { ...id, ...explained, mtlsMode: mode };
+    if (transport === 'plaintext' || fate.principal !== null) return inOrder(answer);
+    const opaque = `${place}: TLS passes to the app as bytes, so nobody knows the peer`;
+    return inOrder({ ...answer, trace: [opaque, ...explained.trace] });
   }
 
   #stageOf(workload: Asked): Stage {

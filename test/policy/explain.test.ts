@@ -131,6 +131,26 @@ t.test('a peer that does not get past the handshake', async t => {
   t.match(await ask(resources, { transport: 'mtls' }), { decision: 'deny', reason: 'no_uri_san' });
 });
 
+t.test('TLS counts as mutual TLS where it says so, or where nothing else is taken', async t => {
+  const { resources } = readCaseFile(join(CASES, 'default-deny.yaml'), t.testdir());
+  const workload = { namespace: 'elsewhere' };
+  const given = { workload, source: peer('a') };
+  t.match(await ask(resources, given), { decision: 'allow', mtlsMode: 'PERMISSIVE' }, 'as a sidecar offers');
+  t.match(await ask(resources, { ...given, alpn: ['h2', 'http/1.1'] }), {
+    decision: 'deny',
+    reason: 'tls_without_istio_alpn',
+  });
+  t.match(await ask(resources, { ...given, alpn: [] }), { reason: 'tls_without_istio_alpn' });
+  t.match(await ask(resources, { ...given, alpn: ['istio-h2'], protocol: 'grpc' }), { decision: 'allow' });
+  const foreign = { ...given, source: peer('a'), protocol: 'tcp', alpn: ['h2'] };
+  t.match(await ask(resources, foreign), {
+    decision: 'allow',
+    trace: [
+      'PeerAuthentication PERMISSIVE by default: TLS passes to the app as bytes, so nobody knows the peer',
+    ],
+  });
+});
+
 t.test('cookie crumbs of HTTP/2 are one value again', async t => {
   const { resources } = readCaseFile(join(CASES, 'headers.yaml'), t.testdir());
   const given = { workload: { namespace: 'inline' }, request: { headers: { cookie: ['a', 'b'] } } };
@@ -161,6 +181,8 @@ t.test('what is no described request is refused in one line', async t => {
     [{ destination: { port: '80' } }, 'destination.port is not a port number'],
     [{ destination: { port: 80 }, protocol: 'spdy' }, 'protocol is none of http, http2, grpc, tcp'],
     [{ destination: { port: 80 }, transport: 'tls' }, 'transport is none of mtls, plaintext'],
+    [{ destination: { port: 80 }, alpn: 'h2' }, 'alpn is not a list'],
+    [{ destination: { port: 80 }, alpn: [2] }, 'alpn is not a string'],
     [{ destination: { port: 80 }, source: { ip: 1 } }, 'source.ip is not a string'],
     [{ destination: { port: 80 }, request: { headers: { a: [1] } } }, 'request.headers.a is not a string'],
   ] as const) {
