@@ -50,7 +50,7 @@ async function run(wanted: readonly number[]): Promise<0 | 1> {
 async function compareSeed(oracle: Oracle, seed: number, folder: string): Promise<number> {
   const started = Date.now();
   for (const line of (await oracle.fuzz(folder, seed)).split('\n')) say(line);
-  const { requests, manifests, differences } = await compareCases(join(folder, 'Z'));
+  const { requests, misspelt, manifests, differences } = await compareCases(join(folder, 'Z'));
   const excused = new Map<string, number>();
   const faults = differences.filter(difference => !excuse(difference, excused));
   for (const difference of faults.slice(0, SHOWN)) say(describeDifference(seed, difference, oracle.scratch));
@@ -58,8 +58,10 @@ async function compareSeed(oracle: Oracle, seed: number, folder: string): Promis
   const stricter = [...excused].map(([id, count]) => `${count} ${id}`).join(', ') || 'none';
   const unequal = differences.reduce((sum, one) => sum + (one.kind === 'folder' ? one.cases : 1), 0);
   say(
-    `seed ${seed}: ${requests + manifests - unequal} of ${requests} requests and ${manifests} manifests equal; ` +
-      `stricter on purpose: ${stricter}; different: ${faults.length}; ${Math.round((Date.now() - started) / 1000)} s`,
+    `seed ${seed}: ${requests + manifests - unequal} of ${requests + manifests} equal ` +
+      `(${requests} requests, ${manifests} manifests); ` +
+      `not compared: ${misspelt}; stricter on purpose: ${stricter}; different: ${faults.length}; ` +
+      `${Math.round((Date.now() - started) / 1000)} s`,
   );
   return faults.length;
 }
