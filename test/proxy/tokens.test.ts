@@ -155,6 +155,25 @@ t.test('a key set that cannot be had refuses every token and no request without 
   t.equal((await wire.ask(get('/', `authorization: Bearer ${token(claims())}`))).status, 401);
 });
 
+t.test('what is in force is shown without the secrets in it', async t => {
+  const rule = { jwks: jwks({ ...KEYS.secret, kid: 'mine' }) };
+  const provider = {
+    envoyExtAuthzHttp: {
+      service: '127.0.0.1',
+      port: 1,
+      includeAdditionalHeadersInCheck: { 'x-api-key': 'hush' },
+    },
+  };
+  const mesh = JSON.stringify({ kind: 'MeshConfig', extensionProviders: [{ name: 'guard', ...provider }] });
+  const sidecar = await startSidecar(t, { certs, app: app.port, manifests: manifests(rule, mesh) });
+  const { status, body } = await sidecar.get('admin', '/config_dump');
+  t.equal(status, 200);
+  t.match(body, /mine/, 'the key is named');
+  t.notMatch(body, KEYS.secret.k);
+  t.match(body, /x-api-key/);
+  t.notMatch(body, /hush/);
+});
+
 t.test('a development run says in the answer what refused', async t => {
   const sidecar = await startSidecar(t, {
     certs,
