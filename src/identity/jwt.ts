@@ -31,9 +31,7 @@ export interface JwtRequest {
 export interface JwtEdits {
   /** Lower-case names of headers that are left out, every line of them. */
   readonly remove: readonly string[];
-  /** Header lines added after that, each ended by CRLF. */
-  readonly added: string;
-  /** The lines of `added` as names (lower case) and values. */
+  /** Header lines added after that, with lower-case names. No value holds a control character. */
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** Path and query without the token; null = as they were. */
   readonly target: string | null;
@@ -101,7 +99,7 @@ export function createAuthenticator({ rules, keySets, now = Date.now }: Authenti
   const outputNames = [...new Set(providers.flatMap(({ outputs }) => outputs.names))];
   const locations = distinctPlaces(providers.flatMap(provider => provider.locations));
   const shared = { providers, outputNames, cache: new TokenCache<KnownToken>(), underWay: new Map() };
-  const sanitised = { remove: outputNames, added: '', headers: [], target: null };
+  const sanitised = { remove: outputNames, headers: [], target: null };
   const withoutToken: JwtVerdict = {
     ok: true,
     jwt: null,
@@ -132,11 +130,10 @@ function verdictOf(request: JwtRequest, { refusal, request: edited }: Outcome): 
   const { payload, removed, added } = edited;
   const target = edited.target === request.target ? null : edited.target;
   const isEdited = removed.length > 0 || added.length > 0 || target !== null;
-  const lines = added.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   return {
     ok: true,
     jwt: payload === null ? null : { payload },
-    edits: isEdited ? { remove: removed, added: lines, headers: added, target } : null,
+    edits: isEdited ? { remove: removed, headers: added, target } : null,
   };
 }
 
