@@ -35,8 +35,12 @@ for (const name of readdirSync(FOLDER).sort()) {
   });
 }
 
-function meets(answer: ExplainAnswer, { decision, why }: Case): boolean {
+function meets(answer: ExplainAnswer, wanted: Case): boolean {
+  const { decision, why, audit, dryRun, custom } = wanted;
   if (answer.decision !== decision) return false;
+  const trials = answer.dryRun.map(trial => `${trial.policy}:${trial.decision}`);
+  const asked = (answer.custom ?? []).map(({ provider }) => provider);
+  if (`${answer.audit}` !== `${audit}` || `${trials}` !== `${dryRun}` || `${asked}` !== `${custom}`) return false;
   if (why === undefined) return true;
   if (why.includes('#')) return `${answer.policy}#${answer.rule}` === why;
   if (why === 'none') return answer.reason === 'rbac_access_denied_matched_policy[none]';
@@ -44,12 +48,15 @@ function meets(answer: ExplainAnswer, { decision, why }: Case): boolean {
   return answer.reason === why;
 }
 
-/** Lines of a trace that say the opposite of the decision: only the last may have matched, and only when a rule decided. */
-function contradictions({ trace, policy }: ExplainAnswer): string[] {
-  const claims = trace.filter(line => line.startsWith('ALLOW') || line.startsWith('DENY'));
+/**
+ * Lines of a trace that say the opposite of the decision: of the enforced DENY and ALLOW rules only the last may have
+ * matched, and only when a rule decided.
+ */
+function contradictions({ trace, policy, reason }: ExplainAnswer): string[] {
+  const claims = trace.filter(line => /^(?:ALLOW|DENY) /.test(line) && !line.includes(' (dry-run): '));
+  const decided = policy !== undefined && reason?.startsWith('ext_authz') !== true && claims.length > 0;
   return claims.filter((line, i) => {
-    const failed =
-      line.includes('did not match') || line.includes('can never') || line.includes('has no rules');
-    return failed === (policy !== undefined && i === claims.length - 1);
+    const failed = /did not match|can never|has no rules/.test(line);
+    return failed === (decided && i === claims.length - 1);
   });
 }

@@ -74,10 +74,16 @@ t.test('a token or an authorizer refused: nothing after it was considered', asyn
     'CUSTOM foo/ask rule 0: to.paths did not match: saw /, wants /custom',
     'RequestAuthentication: the token is refused: Jwt is expired',
   ]);
-  const denied = { by: 'authorizer', provider: 'opa', policy: 'foo/ask', rule: 0 } as const;
+  const denied = {
+    by: 'authorizer',
+    provider: 'opa',
+    policy: 'foo/ask',
+    rule: 0,
+    said: 'answered 403',
+  } as const;
   t.strictSame(explainDenial(policy(t), request('/custom'), denied), [
     'CUSTOM foo/ask rule 0: to.paths matched /custom; so provider opa is asked',
-    'CUSTOM foo/ask rule 0: provider opa denied the request',
+    'CUSTOM foo/ask rule 0: provider opa answered 403',
   ]);
   t.strictSame(explainDenial(policy(t, 'other'), request('/custom'), { by: 'policy' }), [
     'CUSTOM foo/ask rule 0: to.paths matched /custom; refused: no provider "opa" in extensionProviders',
