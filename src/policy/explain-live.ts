@@ -10,7 +10,14 @@ import {
 
 /** What ended the request. */
 export type RefusedBy =
-  | { readonly by: 'authorizer'; readonly provider: string; readonly policy: string; readonly rule: number }
+  | {
+      readonly by: 'authorizer';
+      readonly provider: string;
+      readonly policy: string;
+      readonly rule: number;
+      /** `answered 403`. */
+      readonly said: string;
+    }
   /** `body` as the client is told: `Jwt is expired`. */
   | { readonly by: 'token'; readonly body: string }
   | { readonly by: 'policy' };
@@ -27,7 +34,7 @@ export function explainDenial(
   const lines: string[] = [];
   const asked = customMatches(policy, request, lines) ?? [];
   if (refusal.by === 'authorizer') {
-    lines.push(authorizerLine(refusal, 'denied the request'));
+    lines.push(authorizerLine(refusal, refusal.said));
     return lines;
   }
   const refused = asked.some(({ bad }) => bad !== null);

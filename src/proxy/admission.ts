@@ -7,6 +7,7 @@ import { HeaderEdits } from '../http/header-edits.ts';
 import type { JwtVerdict } from '../identity/jwt.ts';
 import { customMatches } from '../policy/decide.ts';
 import type { CustomMatch } from '../policy/decision.ts';
+import type { RefusedBy } from '../policy/explain-live.ts';
 import { pathOf } from '../policy/normalise.ts';
 import { authzQuestion } from './authz-question.ts';
 import type { AuthzAnswer } from './ext-authz-question.ts';
@@ -24,8 +25,8 @@ export interface AdmissionRefusal {
   /** Envoy's response code details. */
   readonly reason: string;
   readonly provider: string | null;
-  /** In a few words, for a person. */
-  readonly why: string;
+  /** What of it an explanation tells. */
+  readonly refusedBy: RefusedBy;
 }
 
 export interface AdmissionEnds {
@@ -86,14 +87,26 @@ export class Admission {
       return;
     }
     if (match.bad !== null) {
-      this.#refuse('policy_denied', { ...match.decision, provider: match.provider, why: match.bad });
+      this.#refuse('policy_denied', {
+        ...match.decision,
+        provider: match.provider,
+        refusedBy: { by: 'policy' },
+      });
       return;
     }
     const authorizer = this.#view.authorizer(match.provider);
     if (authorizer === null) {
       const { provider, policy, rule } = match;
-      const why = `provider ${provider} is not in the configuration in force`;
-      this.#refuse('policy_denied', { policy, rule, missed: null, reason: 'ext_authz_error', provider, why });
+      const said = 'is not in the configuration in force';
+      const refusedBy = { by: 'authorizer', provider, policy, rule, said } as const;
+      this.#refuse('policy_denied', {
+        policy,
+        rule,
+        missed: null,
+        reason: 'ext_authz_error',
+        provider,
+        refusedBy,
+      });
       return;
     }
     const ask = (bytes: Buffer | null, partial: boolean): void => {
@@ -113,14 +126,14 @@ export class Admission {
     const match = matches[at] as CustomMatch;
     if (!answer.allow) {
       const { provider, policy, rule } = match;
-      const why = `provider ${provider} answered ${answer.status}`;
+      const said = `answered ${answer.status}`;
       this.#ends.refused(this.#request, {
         policy,
         rule,
         missed: null,
         reason: answer.details,
         provider,
-        why,
+        refusedBy: { by: 'authorizer', provider, policy, rule, said },
       });
       exchange.answer({
         status: answer.status,
@@ -177,7 +190,7 @@ export class Admission {
       this.#ends.refused(this.#request, {
         ...nobody,
         reason: details,
-        why: `RequestAuthentication refused the token: ${body}`,
+        refusedBy: { by: 'token', body },
       });
       exchange.answer({
         status,

@@ -6,6 +6,7 @@ import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_PROTO, DROP_XFCC, type RequestEdits } from '../http/h1-write.ts';
 import { type ConnectionPolicy, decideRequest, findingsOf } from '../policy/decide.ts';
 import { DECISION_HEADER, decisionHeader } from '../policy/decision-header.ts';
+import { explainDenial } from '../policy/explain-live.ts';
 import { isKnownMethod } from '../policy/method.ts';
 import { normaliseTarget, pathOf } from '../policy/normalise.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
@@ -91,11 +92,7 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
       request.send(view.app, this.#edits(request, target));
       return;
     }
-    if (view.denials.explain) {
-      const lines: string[] = [];
-      decideRequest(view.policy, head, lines);
-      record.explanation = lines;
-    }
+    if (view.denials.explain) record.explanation = explainDenial(view.policy, head, { by: 'policy' });
     if (view.denials.tell) tellDecision(request.exchange, decisionHeader(decision));
     request.exchange.reply('policy_denied', '', decision.reason);
   }
@@ -105,8 +102,8 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     record.decision = 'deny';
     record.policy = refusal.policy ?? refusal.missed;
     record.policyRule = refusal.rule;
-    const { denials } = this.#view;
-    if (denials.explain) record.explanation = [refusal.why];
+    const { denials, policy } = this.#view;
+    if (denials.explain) record.explanation = explainDenial(policy, exchange.head, refusal.refusedBy);
     if (denials.tell) tellDecision(exchange, decisionHeader(refusal, refusal.provider));
   }
 
