@@ -14,7 +14,8 @@ export const download: Download = async (url, signal) => {
   const { protocol } = new URL(url);
   if (protocol !== 'http:' && protocol !== 'https:')
     throw new Error(`${protocol}// is neither http nor https`);
-  const { EnvHttpProxyAgent, request } = await import('undici');
+  // undici is CommonJS: `default` is what it exports, under Node and in the bundle, which has no names beside it.
+  const { EnvHttpProxyAgent, request } = (await import('undici')).default;
   const dispatcher = new EnvHttpProxyAgent({ maxHeaderSize: 16_384, headersTimeout: 0, bodyTimeout: 0 });
   try {
     const headers = { accept: 'application/json', 'user-agent': 'outrider' };

@@ -167,8 +167,12 @@ function readVerdict(protobuf: Protobuf, bytes: Buffer, head: AuthzQuestion['hea
 }
 
 async function load(): Promise<Loaded> {
-  const [grpc, protobuf] = await Promise.all([import('@grpc/grpc-js'), import('protobufjs/minimal.js')]);
+  // Both are CommonJS: `default` is what they export, under Node and in the bundle, which has no names beside it.
+  const [{ default: grpc }, { default: protobuf }] = await Promise.all([
+    import('@grpc/grpc-js'),
+    import('protobufjs/minimal.js'),
+  ]);
   // What goes wrong comes back with the call; standard error is the log's.
   grpc.setLogVerbosity(grpc.logVerbosity.NONE);
-  return { grpc, protobuf: protobuf.default };
+  return { grpc, protobuf };
 }

@@ -84,6 +84,29 @@ t.test('every chunk is a module that loads', async t => {
   t.equal(exit, 0);
 });
 
+t.test('what is loaded on demand is taken by what its chunk exports', async t => {
+  // esbuild gives a CommonJS package that is imported dynamically one export, its `default`; Node gives the names as well.
+  const onlyDefault = new Set(
+    Object.values(outputs)
+      .filter(({ entryPoint, exports }) => entryPoint !== undefined && String(exports) === 'default')
+      .map(({ entryPoint }) => entryPoint)
+      .filter(entryPoint => !entryPoint?.includes('/reflect-metadata/')), // nothing is taken from it
+  );
+  const checked: string[] = [];
+  for (const [source, { imports }] of Object.entries(built.metafile.inputs)) {
+    const taken = imports.filter(({ path, kind }) => kind === 'dynamic-import' && onlyDefault.has(path));
+    if (!source.startsWith('src/') || taken.length === 0) continue;
+    const text = await readFile(join(ROOT, source), 'utf8');
+    const defaults = text.match(/\bdefault: |\)\.default\b/g)?.length ?? 0;
+    t.ok(
+      defaults >= taken.length,
+      `${source} takes the default of ${taken.map(({ path }) => path).join(', ')}`,
+    );
+    checked.push(source);
+  }
+  t.ok(checked.includes('src/proxy/ext-authz-grpc.ts'));
+});
+
 t.test('the worker is beside every chunk, where they look for it', async t => {
   t.ok(existsSync(join(dist, 'worker.js')));
   t.same(
