@@ -13,7 +13,8 @@ const CONNECT_TIMEOUT_MS = 10_000; // Istio's connectTimeout default
 const LONGEST_PAUSE_MS = 1_000;
 const FIRST_PAUSE_MS = 100;
 /** As Istio's clusters of HTTP/2 offer; a sidecar tells by them that the connection is the mesh's and holds HTTP. */
-const ALPN = ['istio-h2', 'istio', 'h2'];
+const OFFERED_IN_MESH = ['istio-h2', 'istio', 'h2'];
+const OFFERED_ELSEWHERE = ['h2'];
 
 export interface ChannelOptions {
   readonly grpc: Grpc;
@@ -49,10 +50,11 @@ function meshCredentials(
   openTls: OpenTls,
 ): ChannelCredentials {
   const { address: host, port } = target.endpoint;
+  const alpn = security.mode === 'ISTIO_MUTUAL' ? OFFERED_IN_MESH : OFFERED_ELSEWHERE;
   const connect: Connector['connect'] = socket =>
     new Promise((resolve, reject) => {
       socket.on('error', () => {}); // its TLS socket reports it; without a listener it ends the thread
-      const to = { host, port, security, timeoutMs: CONNECT_TIMEOUT_MS, inlet: null, socket, alpn: ALPN };
+      const to = { host, port, security, timeoutMs: CONNECT_TIMEOUT_MS, inlet: null, socket, alpn };
       openTls(to, (why, duct, peer) => {
         if (peer !== null) target.peer = peer;
         if (duct === null) reject(new Error(why ?? 'connection failed'));
