@@ -360,7 +360,10 @@ function frameRequest(head: RequestHead): ParseFault | null {
     else if (code === TE) head.trailers ||= text.slice(from, to).toLowerCase().includes('trailers');
     else if (code === REQUEST_ID) head.requestId = to > from;
     else if (code === TRACEPARENT) head.traceparent = text.slice(from, to);
-    else if (code === CONTENT_TYPE) head.grpc = to - from >= 16 && same(text, from, 'application/grpc');
+    else if (code === CONTENT_TYPE) {
+      // gRPC's refusal is a 200, which to CONNECT would open a tunnel.
+      head.grpc = to - from >= 16 && same(text, from, 'application/grpc') && head.method !== 'CONNECT';
+    }
   }
   if (hosts === 0 && head.minor === 1) return bad('missing Host');
   if (hosts === 1 && !validAuthority(head.host)) return bad('invalid Host');

@@ -198,6 +198,14 @@ t.test('the connection ends after an answer when the client said so, or its body
   }
 });
 
+t.test('a CONNECT that calls itself gRPC is not told 200', async t => {
+  const { client } = await answering(t, {});
+  client.send('CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Type: application/grpc\r\n\r\n');
+  const answer = await client.answer();
+  t.same([statusOf(answer), answer.body], [401, 'Jwt is expired']);
+  t.equal(await client.wire.rest(), '');
+});
+
 t.test('of two answers the first counts', async t => {
   const loop = await startLoop(t, {
     onRequest: ({ exchange }) => {
