@@ -95,6 +95,8 @@ t.test('the story is told, the mesh can be tried and changed, and Ctrl-C leaves 
     );
     t.match(words, /\/orders\/%2e%2e\/admin\/keys gets 403 RBAC: access denied/);
     t.match(words, /policy=shop\/orders-no-admin policy_rule=0/);
+    t.match(words, /x-outrider-decision: policy=shop\/orders-no-admin; rule=0; reason=rbac_access_denied/);
+    t.match(words, /x-outrider-decision: missed=shop\/orders-callers; reason=\S+\[none\]/);
     t.match(words, /DELETE \/orders\/42 gets 403/);
     t.match(words, /to\.methods did not match: saw DELETE, wants GET/);
     t.match(words, /intruder → orders: GET \/orders\/42 gets 403/);
