@@ -61,7 +61,8 @@ const FOOTGUNS: readonly Ban[] = [
 ];
 
 /** Packages that cost tens of milliseconds and megabytes: imported when they are needed, not at start. */
-const LAZY_PACKAGES = /^(?:@opentelemetry\/(?!api$)|@peculiar\/x509$|prom-client$)/;
+const LAZY_PACKAGES =
+  /^(?:@opentelemetry\/(?!api$)|@peculiar\/x509$|prom-client$|jose$|undici$|@grpc\/|protobufjs)/;
 
 const VAGUE_NAME = /^(?:utils?|helpers?|common|misc|shared|types|managers?)(?:[.-]|$)/;
 

@@ -117,7 +117,8 @@ export class Admission {
       });
     };
     const { bodyLimit } = authorizer;
-    if (bodyLimit === 0) ask(null, false);
+    const { head } = this.#request.exchange;
+    if (bodyLimit === 0 || head.framing === 'none' || head.upgrade !== null) ask(null, false);
     else this.#request.exchange.collectBody(bodyLimit, (bytes, complete) => ask(bytes, !complete));
   }
 
