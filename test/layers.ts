@@ -61,8 +61,7 @@ const FOOTGUNS: readonly Ban[] = [
 ];
 
 /** Packages that cost tens of milliseconds and megabytes: imported when they are needed, not at start. */
-const LAZY_PACKAGES =
-  /^(?:@opentelemetry\/(?!api$)|@peculiar\/x509$|prom-client$|jose$|undici$|@grpc\/|protobufjs)/;
+const LAZY_PACKAGES = /^(?:@opentelemetry\/(?!api$)|@peculiar\/x509$|prom-client$|jose$|@grpc\/|protobufjs)/;
 
 const VAGUE_NAME = /^(?:utils?|helpers?|common|misc|shared|types|managers?)(?:[.-]|$)/;
 
@@ -101,9 +100,9 @@ function importFaults(path: string, { specifier, kind }: Import): string[] {
       : fault('only net/ opens sockets; types may be imported');
   }
   if (!specifier.startsWith('.')) {
-    return kind === 'value' && LAZY_PACKAGES.test(specifier)
-      ? fault('slow to load; import it dynamically')
-      : [];
+    // `demo` is itself loaded when it is asked for.
+    const heavy = LAZY_PACKAGES.test(specifier) || (specifier === 'undici' && layerOf(path) !== 'cli');
+    return kind === 'value' && heavy ? fault('slow to load; import it dynamically') : [];
   }
   const target = posix.join(posix.dirname(path), specifier);
   if (target.startsWith('../')) return target === '../package.json' ? [] : fault('outside src/');
