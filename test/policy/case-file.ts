@@ -42,7 +42,10 @@ export function parseCaseFile(file: string): CaseFile {
   const last = documents.pop()!.toJS() as { workload?: Table['workload']; tables: Table[] };
   const workload = { namespace: 'foo', labels: {}, ...last.workload };
   return {
-    manifests: documents.map(document => document.toString()).join('---\n').replaceAll('$JWKS', `'${JWKS}'`),
+    manifests: documents
+      .map(document => document.toString())
+      .join('---\n')
+      .replaceAll('$JWKS', `'${JWKS}'`),
     tables: last.tables.map(table => ({ ...table, workload: { ...workload, ...table.workload } })),
   };
 }
@@ -63,7 +66,7 @@ export function readCaseFile(
 const ASKED = [
   /(?:TCP|(?<method>\S+) (?<path>\S+))(?: over (?<over>http2|grpc))?(?: by (?<by>\S+))?/,
   /(?: from (?<from>\S+))?(?: to (?<to>\d+))?(?: at (?<at>\S+))?(?: sni (?<sni>\S+))?(?: host (?<host>\S*))?/,
-  /(?: token (?<token>\{.*?\}))?(?: asks (?<asks>allow|deny))?(?<headers>(?: with [^:\s]+:(?: .*?)?)*)/,
+  /(?: token (?<token>\{.*?\}))?(?: asks (?<asks>allow|deny))?(?<headers>(?: with [^:\s]+:(?: (?!with ).*?)?)*)/,
 ];
 const ANSWERED = [
   /(?<decision>allow|deny)(?: (?!audit |dryrun |custom )(?<why>\S+))?/,
@@ -89,7 +92,9 @@ export function readCase(line: string): Case {
   const found = LINE.exec(line)?.groups;
   if (found === undefined) throw new Error(`not a case: ${line}`);
   const headers: Record<string, string[]> = {};
-  for (const [, name, value] of (found.headers ?? '').matchAll(/ with ([^:\s]+):(?: (.*?))?(?= with |$)/g)) {
+  for (const [, name, value] of (found.headers ?? '').matchAll(
+    / with ([^:\s]+):(?: (?!with )(.*?))?(?= with |$)/g,
+  )) {
     headers[name!] = [...(headers[name!] ?? []), value ?? ''];
   }
   if (found.token !== undefined) {
