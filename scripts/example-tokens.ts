@@ -38,16 +38,25 @@ export class ExampleIssuer {
   }
 }
 
-/** Copies the YAML files and requests of an example, with the issuer's key set and tokens in place of what stands there. */
+/**
+ * Copies the YAML files and requests of an example, with the issuer's key set and tokens in place of what stands there.
+ * The file `token` has the first one by itself.
+ */
 export function copyExample(from: string, to: string, issuer: ExampleIssuer): void {
   mkdirSync(to, { recursive: true });
   for (const name of readdirSync(from)) {
     const text = readFileSync(join(from, name), 'utf8');
-    writeFileSync(
-      join(to, name),
-      name.endsWith('.jsonl') ? withTokens(text, issuer) : withKeys(text, issuer),
-    );
+    const requests = name.endsWith('.jsonl');
+    writeFileSync(join(to, name), requests ? withTokens(text, issuer) : withKeys(text, issuer));
+    const first = requests ? WITH_TOKEN.exec(text) : null;
+    if (first !== null) writeFileSync(join(to, 'token'), issuer.token(claimsOf(first[0])));
   }
+}
+
+const WITH_TOKEN = /^.*@TOKEN@.*$/m;
+
+function claimsOf(line: string): NonNullable<ExampleRequest['token']> {
+  return (JSON.parse(line) as ExampleRequest).token ?? {};
 }
 
 function withKeys(manifests: string, issuer: ExampleIssuer): string {
@@ -55,10 +64,10 @@ function withKeys(manifests: string, issuer: ExampleIssuer): string {
 }
 
 function withTokens(requests: string, issuer: ExampleIssuer): string {
-  return requests.replace(/^.*@TOKEN@.*$/gm, line => {
-    const { token = {} } = JSON.parse(line) as ExampleRequest;
-    return line.replaceAll('@TOKEN@', issuer.token(token));
-  });
+  const lines = requests.split('\n');
+  return lines
+    .map(line => (WITH_TOKEN.test(line) ? line.replaceAll('@TOKEN@', issuer.token(claimsOf(line))) : line))
+    .join('\n');
 }
 
 if (import.meta.main) {

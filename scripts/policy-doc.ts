@@ -1,20 +1,28 @@
 /**
  * `node scripts/policy-doc.ts`: runs the commands shown in docs/POLICY.md and writes what they print into it, so that the
  * page cannot say what the program does not. A block of ```console has commands after `$ `, a backslash continuing one, and
- * under each what it prints on both outputs. The blocks of a page share no variables; the commands of a block do.
+ * under each what it prints on both outputs. The blocks of a page share no variables; the commands of a block do. The table of
+stricter behaviours is written from its list.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { STRICTER } from '../test/policy/stricter.ts';
 import { runToEnd } from './istio-oracle.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 export const POLICY_DOC = join(ROOT, 'docs/POLICY.md');
 const BLOCK_TIMEOUT_MS = 60_000;
 const BLOCK = /^```console\n([\s\S]*?)^```$/gm;
+const TABLE = /^(## Stricter than Istio\n[\s\S]*?\| -- \|.*\n)(?:.+\n)*/m;
 const END = '\u001e'; // between the outputs of two commands
 
-/** The page with every output made anew. */
-export async function withFreshOutputs(page: string): Promise<string> {
+/** The page with every output, and the table of stricter behaviours, made anew. */
+export async function freshPage(page: string): Promise<string> {
+  const rows = STRICTER.map(({ id, what, why }) => `| \`${id}\` | ${what} | ${why} |`);
+  return withFreshOutputs(page.replace(TABLE, (_, head) => `${head}${rows.join('\n')}\n`));
+}
+
+async function withFreshOutputs(page: string): Promise<string> {
   const blocks = [...page.matchAll(BLOCK)].map(([, body = '']) => body);
   const fresh: string[] = [];
   for (const body of blocks) fresh.push(await runBlock(commandsOf(body)));
@@ -38,7 +46,12 @@ async function runBlock(commands: readonly string[]): Promise<string> {
   const outputs = ended.stdout.split(END);
   if (outputs.length !== commands.length + 1)
     throw new Error(`a block did not run to its end:\n${ended.stdout}`);
-  return commands.map((command, i) => `$ ${command}\n${asLines(outputs[i] ?? '')}`).join('');
+  return commands
+    .map(
+      (command, i) =>
+        `${i > 0 && outputs[i - 1] !== '' ? '\n' : ''}$ ${command}\n${asLines(outputs[i] ?? '')}`,
+    )
+    .join('');
 }
 
 function asLines(output: string): string {
@@ -47,7 +60,7 @@ function asLines(output: string): string {
 
 if (import.meta.main) {
   const page = readFileSync(POLICY_DOC, 'utf8');
-  const fresh = await withFreshOutputs(page);
+  const fresh = await freshPage(page);
   writeFileSync(POLICY_DOC, fresh);
   console.log(fresh === page ? 'policy-doc: nothing changed' : 'policy-doc: written anew');
 }

@@ -82,6 +82,12 @@ export const STRICTER: readonly Stricter[] = [
     excuses: null,
   },
   {
+    id: 'undeclared-ports-look-inside',
+    what: 'On a port whose protocol nobody declared, a request is decided as one, also where the ClientHello of a mesh peer says TCP or nothing.',
+    why: 'Istio takes the ClientHello’s word, so that a peer chooses whether the rules for requests hold.',
+    excuses: null,
+  },
+  {
     id: 'late-request-line',
     what: 'On a port whose protocol nobody declared, a request line that shows up on a connection that was taken for TCP ends it.',
     why: 'In Istio a slow client becomes TCP once the detection times out, and its requests go past the rules for requests.',
@@ -97,6 +103,12 @@ export const STRICTER: readonly Stricter[] = [
     id: 'open-connections',
     what: 'A new configuration closes open connections that it would not let in: plaintext on a port that became STRICT, peers of a trust domain that is no longer accepted, TCP that is now denied.',
     why: 'Envoy drains the listener and lets them live on for some time.',
+    excuses: null,
+  },
+  {
+    id: 'key-sets-from-where-they-are-written',
+    what: 'A redirect from a `jwksUri` is a failure, and so are more than 1 MiB and an issuer on https that names keys on http.',
+    why: 'istiod follows. Nobody but who is written in the manifest should say where keys come from.',
     excuses: null,
   },
   {
