@@ -43,6 +43,11 @@ const BRACKETED_KEYS: readonly (readonly [start: string, form: string])[] = [
 ];
 const BRACKETED = /^[^[]+\[.+\]$/s;
 
+/** True for a key that Outrider can evaluate; Istio's validation takes some more. */
+export function isEvaluated(key: string): boolean {
+  return KEYS.has(key) || canEvaluate(key);
+}
+
 const EVALUATED = [/^request\.headers\[.+\]$/s, /^request\.auth\.claims\[.+\]$/s];
 
 /** Istio takes more keys than its own policy builder understands. */

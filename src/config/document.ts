@@ -29,7 +29,8 @@ export interface ResourceDocument extends OpenDocument {
   readonly sections: SectionsOf;
 }
 
-const DEFAULT_NAMESPACE = 'default';
+/** Where a resource is whose metadata names no namespace. */
+export const DEFAULT_NAMESPACE = 'default';
 
 /** The mappings of a document: itself, or the items of a `kind: List` (one level, as kubectl writes it). */
 export function flattenList(node: ConfigNode, file: string, faults: Fault[]): readonly MapNode[] {

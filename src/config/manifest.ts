@@ -1,6 +1,7 @@
 import { readAuthorizationPolicy } from './authorization-policy.ts';
 import { readDestinationRule } from './destination-rule.ts';
 import {
+  DEFAULT_NAMESPACE,
   flattenList,
   kindOf,
   openDocument,
@@ -15,9 +16,12 @@ import { DEFAULT_MESH, readMeshConfig } from './mesh-config.ts';
 import type { MapNode } from './node.ts';
 import { overlapWarnings } from './overlaps.ts';
 import { readPeerAuthentication } from './peer-authentication.ts';
+import type { GivenWorkload } from './policy-scope.ts';
+import { policyWarnings } from './policy-warnings.ts';
 import { reportInto } from './report.ts';
 import { readRequestAuthentication } from './request-authentication.ts';
 import type { Fault, MeshConfig, Origin, Resources } from './resources.ts';
+import { Section } from './section.ts';
 import { readServiceEntry } from './service-entry.ts';
 import { readSidecar } from './sidecar.ts';
 import { parseYaml } from './yaml.ts';
@@ -35,9 +39,10 @@ export type Manifests =
 /**
  * Reads and validates every manifest of the paths (files, or folders of them). The result is all or nothing: one error
  * anywhere refuses the whole, so that no policy is ever half in force. Frozen plain data; never throws. `digest` is a
- * hash of the bytes that were read, for `watchManifests`.
+ * hash of the bytes that were read, for `watchManifests`. `workload` is the one that the policies are meant for, for warnings
+ * of selectors; else those that the files name.
  */
-export function loadManifests(paths: readonly string[]): Manifests {
+export function loadManifests(paths: readonly string[], workload?: GivenWorkload): Manifests {
   const faults: Fault[] = [];
   const loader = new Loader(faults);
   const { texts, digest } = readManifestFiles(paths);
@@ -46,7 +51,7 @@ export function loadManifests(paths: readonly string[]): Manifests {
     else faults.push(fileFault(entry.file, entry.severity, entry.message));
   }
   if (faults.some(({ severity }) => severity === 'error')) return deepFreeze({ ok: false, digest, faults });
-  const { resources } = loader;
+  const resources = loader.finish(workload);
   return deepFreeze({ ok: true, digest, resources, warnings: [...faults, ...overlapWarnings(resources)] });
 }
 
@@ -65,6 +70,7 @@ class Loader {
     serviceEntries: [],
     sidecars: [],
   };
+  readonly #workloads: GivenWorkload[] = [];
   #mesh: MeshConfig | null = null;
   #meshOrigin: Origin | null = null;
 
@@ -72,8 +78,12 @@ class Loader {
     this.#faults = faults;
   }
 
-  get resources(): Resources {
-    return { mesh: this.#mesh ?? DEFAULT_MESH, ...this.#lists };
+  /** The resources of files without errors; adds the warnings about policies. */
+  finish(workload?: GivenWorkload): Resources {
+    const resources = { mesh: this.#mesh ?? DEFAULT_MESH, ...this.#lists };
+    const workloads = workload ? [workload] : this.#workloads;
+    policyWarnings({ resources, sections: this.#sections, workloads, only: workload !== undefined });
+    return resources;
   }
 
   readText(file: string, text: string): void {
@@ -104,6 +114,7 @@ class Loader {
 
   #readResource(node: MapNode, file: string): void {
     const open = openDocument(node, file, this.#faults);
+    if (open.kind === 'WorkloadEntry') add(this.#workloads, readWorkload(node));
     if (!isReadable(open)) return;
     const document = readDocument(open, this.#sections);
     if (!document) return;
@@ -139,6 +150,15 @@ class Loader {
         `${key} is defined twice; the first is at ${placeOf(first)}; rename or remove one`,
       );
   }
+}
+
+/** A WorkloadEntry is passed over, but its labels say what selectors can find. */
+function readWorkload(node: MapNode): GivenWorkload | null {
+  const entry = new Section(node, '', reportInto([], { file: '', kind: '', name: '' }), 'absent');
+  const labels = entry.section('spec')?.textMap('labels');
+  if (!labels || labels.size === 0) return null;
+  const namespace = entry.section('metadata')?.text('namespace') || DEFAULT_NAMESPACE;
+  return { namespace, labels: Object.fromEntries(Array.from(labels, ([key, { value }]) => [key, value])) };
 }
 
 function add<T>(list: T[], resource: T | null): void {

@@ -9,7 +9,7 @@ const MODES = ['UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT'] as const;
 
 /** Reads a PeerAuthentication (security.istio.io); null when the report has an error. */
 export function readPeerAuthentication(document: ResourceDocument): PeerAuthentication | null {
-  const { spec, metadata, origin, report } = document;
+  const { spec, metadata, origin, report, sections } = document;
   refuseDryRun(document);
   const selector = readSelector(spec, 'selector');
   const mtls = spec.section('mtls');
@@ -17,7 +17,9 @@ export function readPeerAuthentication(document: ResourceDocument): PeerAuthenti
   const ports = readPorts(spec, selector !== null);
   spec.close();
   if (report.failed) return null;
-  return { kind: 'PeerAuthentication', metadata, origin, selector, mode, ports };
+  const policy: PeerAuthentication = { kind: 'PeerAuthentication', metadata, origin, selector, mode, ports };
+  sections.set(policy, spec);
+  return policy;
 }
 
 /** A mode; null for UNSET and absent. */

@@ -75,3 +75,21 @@ export function resource(apiVersion: string, kind: string): (spec: string) => st
   return spec =>
     `apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: {name: it, namespace: foo}\nspec: ${spec}\n`;
 }
+
+/**
+ * What stands around a policy in namespace foo so that it is warned of for itself alone: a provider `x`, tokens that are
+ * verified, and a policy that asks for them.
+ */
+export const AROUND = `---
+{kind: MeshConfig, extensionProviders: [{name: x, envoyExtAuthzGrpc: {service: a.com, port: 1}}]}
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: around, namespace: foo}
+spec: {jwtRules: [{issuer: around}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: around, namespace: foo}
+spec: {action: DENY, rules: [{from: [{source: {requestPrincipals: [around/x]}}], to: [{operation: {ports: ["1"]}}]}]}
+`;

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type Case, loadText, resource, runCases } from './cases.ts';
+import { AROUND, type Case, loadText, resource, runCases } from './cases.ts';
 
 const wrap = resource('security.istio.io/v1', 'RequestAuthentication');
 const rule = (inner: string): string => `{jwtRules: [{issuer: x, ${inner}}]}`;
@@ -208,7 +208,7 @@ const LISTS: readonly Case[] = [
   },
 ];
 
-for (const cases of [SHAPE, ISSUER, KEYS, LISTS]) runCases(cases, wrap);
+for (const cases of [SHAPE, ISSUER, KEYS, LISTS]) runCases(cases, text => wrap(text) + AROUND);
 
 t.test('a dry run is refused, as in Istio', async t => {
   const text = wrap('{}').replace(
