@@ -40,7 +40,8 @@ function meets(answer: ExplainAnswer, wanted: Case): boolean {
   if (answer.decision !== decision) return false;
   const trials = answer.dryRun.map(trial => `${trial.policy}:${trial.decision}`);
   const asked = (answer.custom ?? []).map(({ provider }) => provider);
-  if (`${answer.audit}` !== `${audit}` || `${trials}` !== `${dryRun}` || `${asked}` !== `${custom}`) return false;
+  if (`${answer.audit}` !== `${audit}` || `${trials}` !== `${dryRun}` || `${asked}` !== `${custom}`)
+    return false;
   if (why === undefined) return true;
   if (why.includes('#')) return `${answer.policy}#${answer.rule}` === why;
   if (why === 'none') return answer.reason === 'rbac_access_denied_matched_policy[none]';
