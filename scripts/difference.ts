@@ -11,7 +11,8 @@ interface Described {
   readonly workload: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> };
   readonly protocol: string;
   readonly source: { readonly ip: string; readonly principal?: string };
-  readonly destination: { readonly port: number };
+  readonly destination: { readonly ip: string; readonly port: number };
+  readonly sni?: string;
   readonly request?: {
     readonly method: string;
     readonly path: string;
@@ -71,13 +72,28 @@ function concerns(namespace: string | undefined, workload: string): boolean {
   return namespace === undefined || namespace === ROOT_NAMESPACE || namespace === workload;
 }
 
-/** In the words of test/policy/case-file.ts; what they cannot say (SNI, HTTP/2) is in the comment above. */
-function caseLine({ protocol, source, destination, request }: Described, decision: string): string {
+/**
+ * In the words of test/policy/case-file.ts. A token that the judge made is written as its claims, to be signed there: put
+ * `$JWKS` for the manifests' key sets. What cannot be said so (a broken token) is in the comment above.
+ */
+function caseLine({ protocol, source, destination, sni, request }: Described, decision: string): string {
   const what = protocol === 'tcp' ? 'TCP' : `${request?.method} ${request?.path}`;
+  const over = protocol === 'http2' || protocol === 'grpc' ? ` over ${protocol}` : '';
   const by = source.principal === undefined ? '' : ` by ${source.principal.replace('spiffe://', '')}`;
-  const host = request === undefined ? '' : ` host ${request.host}`;
-  const headers = Object.entries(request?.headers ?? {}).flatMap(([name, values]) =>
+  const from = ` from ${source.ip} to ${destination.port} at ${destination.ip}${sni ? ` sni ${sni}` : ''}`;
+  if (request === undefined) return `${what}${by}${from} => ${decision}`;
+  const { authorization = [], ...headers } = request.headers;
+  const token = authorization.map(claimsOf).find(claims => claims !== null);
+  const written = token === undefined ? request.headers : headers;
+  const lines = Object.entries(written).flatMap(([name, values]) =>
     values.map(value => ` with ${name}: ${value}`),
   );
-  return `${what}${by} from ${source.ip} to ${destination.port}${host}${headers.join('')} => ${decision}`;
+  const signed = token === undefined ? '' : ` token ${token}`;
+  return `${what}${over}${by}${from} host ${request.host}${signed}${lines.join('')} => ${decision}`;
+}
+
+/** The claims of `Bearer TOKEN`, as JSON; null when it is no token that could be read. */
+function claimsOf(authorization: string): string | null {
+  const [, payload] = /^Bearer [\w-]+\.([\w-]+)\.[\w-]+$/.exec(authorization) ?? [];
+  return payload === undefined ? null : Buffer.from(payload, 'base64url').toString();
 }
