@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { listManifestFiles } from '../config/files.ts';
 import { loadManifests } from '../config/manifest.ts';
+import type { GivenWorkload } from '../config/policy-scope.ts';
 import type { Fault, MeshConfig } from '../config/resources.ts';
 import { CERT_CHAIN, KEY, ROOT_CERT } from '../identity/folder.ts';
 import { readSettled } from '../identity/identity-files.ts';
@@ -12,6 +13,8 @@ import { parseCheck } from './command-flags.ts';
 export interface CheckOptions {
   /** One JSON object a fault instead of `file:line:col severity message`. */
   readonly json: boolean;
+  /** A workload whose selectors are looked at; null or absent = the workloads that the files name. */
+  readonly workload?: GivenWorkload | null;
   /** Takes the lines of standard output. */
   readonly print?: (line: string) => void;
   /** Takes the summary, for standard error. */
@@ -24,7 +27,7 @@ const toStandardError = (line: string): boolean => process.stderr.write(`${line}
 /** The command: parses its line, checks, prints; gives the exit code. */
 export async function check(args: readonly string[]): Promise<number> {
   const parsed = parseCheck(args);
-  if (parsed.ok) return runCheck(parsed.value.paths, { json: parsed.value.json });
+  if (parsed.ok) return runCheck(parsed.value.paths, parsed.value);
   if (parsed.exitCode === 0) process.stdout.write(parsed.message);
   else toStandardError(`outrider: ${parsed.message}`);
   return parsed.exitCode;
@@ -37,13 +40,13 @@ export async function check(args: readonly string[]): Promise<number> {
  */
 export async function runCheck(
   paths: readonly string[],
-  { json, print = toStandardOutput, summarise = toStandardError }: CheckOptions,
+  { json, workload, print = toStandardOutput, summarise = toStandardError }: CheckOptions,
 ): Promise<0 | 1> {
   const folders = paths.filter(holdsCertificates);
   const manifestPaths = paths.filter(
     path => !folders.includes(path) || listManifestFiles([path]).some(({ ok }) => ok),
   );
-  const manifests = loadManifests(manifestPaths);
+  const manifests = loadManifests(manifestPaths, workload ?? undefined);
   const mesh = manifests.ok ? manifests.resources.mesh : null;
   const faults: Fault[] = [...(manifests.ok ? manifests.warnings : manifests.faults)];
   for (const folder of folders) faults.push(...(await certificateFaults(folder, mesh)));

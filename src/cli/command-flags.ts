@@ -7,11 +7,13 @@ const JSON_FLAG = { name: 'json', value: null } as const;
 export interface CheckSettings {
   readonly paths: readonly string[];
   readonly json: boolean;
+  /** The workload that the policies are meant for; null = not given. */
+  readonly workload: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> } | null;
 }
 
 export const CHECK_USAGE: Usage = {
   command: 'check',
-  synopsis: 'check [--json] PATH…',
+  synopsis: 'check [--json] [--labels K=V,…] PATH…',
   about:
     'Validates manifests, mesh config and certificates: a PATH is a YAML file, a folder of them, or a folder with\n' +
     'cert-chain.pem, key.pem and root-cert.pem. One line a fault, file:line:col severity message. Opens no socket.\n' +
@@ -19,6 +21,8 @@ export const CHECK_USAGE: Usage = {
   positionals: 'PATH',
   flags: [
     { ...JSON_FLAG, help: 'one JSON object a fault: file, line, column, severity, kind, name, message' },
+    { name: 'labels', value: 'K=V,…', help: "a workload's: warn of selectors that do not fit it" },
+    { name: 'namespace', value: 'NAME', help: 'that workload\'s; default "default"' },
   ],
 };
 
@@ -26,8 +30,16 @@ export const CHECK_USAGE: Usage = {
 export function parseCheck(args: readonly string[]): Parsed<CheckSettings> {
   return parse(CHECK_USAGE, args, line => {
     if (line.positionals.length === 0) throw new WrongLine('name at least one PATH: a file or a folder');
-    return { paths: line.positionals, json: line.values.has('json') };
+    return { paths: line.positionals, json: line.values.has('json'), workload: readWorkload(line) };
   });
+}
+
+function readWorkload(line: Line): CheckSettings['workload'] {
+  const labels = read(line, 'labels', readLabels);
+  const namespace = read(line, 'namespace', readName);
+  if (labels) return { labels, namespace: namespace ?? 'default' };
+  if (namespace) throw new WrongLine('--namespace is where the workload of --labels is; give --labels too');
+  return null;
 }
 
 export interface DemoSettings {

@@ -20,10 +20,7 @@ export function warnOfSelectors({ resources, sections, workloads }: Known): void
     if (near.length === 0 || near.some(workload => applies(policy, workload, mesh.rootNamespace))) continue;
     sections
       .get(policy)
-      ?.warning(
-        'selector',
-        `selects none of the ${count(near.length)} given, so that the policy has no effect; compare the labels`,
-      );
+      ?.warning('selector', `${misses(near.length)}, so that the policy has no effect; compare the labels`);
   }
 }
 
@@ -31,8 +28,10 @@ function everywhere({ metadata }: Selecting): Selecting {
   return { metadata, selector: null };
 }
 
-function count(number: number): string {
-  return number === 1 ? '1 workload' : `${number} workloads`;
+function misses(workloads: number): string {
+  return workloads === 1
+    ? 'does not fit the workload that is given'
+    : `fits none of the ${workloads} workloads that are given`;
 }
 
 /** The workloads that ServiceEntries name: endpoints with labels. */

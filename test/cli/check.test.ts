@@ -57,6 +57,24 @@ t.test('a warning is a line and exit 0', async t => {
   t.equal(summary, '1 file, 1 warning');
 });
 
+t.test('selectors are held against the workload that is given', async t => {
+  const selecting = GOOD.replace('spec: {', 'spec: {selector: {matchLabels: {app: web}}, ');
+  const at = folder({ 'a.yaml': selecting });
+  const printed = async (namespace: string, app: string): Promise<string> => {
+    const lines: string[] = [];
+    const workload = { namespace, labels: { app } };
+    const print = (line: string): number => lines.push(line);
+    t.equal(await runCheck([at('a.yaml')], { json: false, workload, print, summarise: () => {} }), 0);
+    return lines.join('\n');
+  };
+  t.equal(await printed('foo', 'web'), '');
+  t.match(
+    await printed('foo', 'db'),
+    /a\.yaml:4:18 warning spec\.selector: does not fit the workload that is given, so that the policy has no effect/,
+  );
+  t.equal(await printed('bar', 'db'), '', 'a policy of another namespace is for other workloads');
+});
+
 t.test('--json is one object a fault with the fields of the contract, in their order', async t => {
   const at = folder({ 'a.yaml': `${BAD}---\n${DOUBTFUL}` });
   const { code, lines } = await check([at('a.yaml')], true);

@@ -181,10 +181,29 @@ t.test('the help of run names every flag and its default', async t => {
 });
 
 t.test('check takes paths and --json', async t => {
-  t.same(parseCheck(['--json', 'a', 'b']), { ok: true, value: { paths: ['a', 'b'], json: true } });
+  t.same(parseCheck(['--json', 'a', 'b']), {
+    ok: true,
+    value: { paths: ['a', 'b'], json: true, workload: null },
+  });
   t.match(parseCheck([]), { ok: false, exitCode: 2, message: /^check: name at least one PATH/ });
   t.match(parseCheck(['a', '--json=x']), { ok: false, message: 'check: --json takes no value' });
   t.match(parseCheck(['a', '--', 'b']), { ok: false, message: /^check: -- is not understood here/ });
+});
+
+t.test('check takes the labels of a workload, and its namespace beside them', async t => {
+  t.match(parseCheck(['a', '--labels', 'app=web,v=1']), {
+    ok: true,
+    value: { workload: { namespace: 'default', labels: { app: 'web', v: '1' } } },
+  });
+  t.match(parseCheck(['a', '--labels=app=web', '--namespace=foo']), {
+    ok: true,
+    value: { workload: { namespace: 'foo', labels: { app: 'web' } } },
+  });
+  t.match(parseCheck(['a', '--namespace=foo']), {
+    ok: false,
+    message: /^check: --namespace is where the workload/,
+  });
+  t.match(parseCheck(['a', '--labels=app']), { ok: false, message: /^check: --labels must be key=value/ });
 });
 
 t.test('demo takes --once', async t => {
