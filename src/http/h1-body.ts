@@ -50,9 +50,10 @@ export class BodyReader {
   /** A size line began in an earlier read: its digits are held back and written when it is whole. */
   #held = false;
   #trailerText = '';
+  #withheld: ReadonlySet<string> | null = null;
 
-  /** Starts on a new message. */
-  begin(head: MessageHead, delivery: Delivery): void {
+  /** Starts on a new message; `withheld`: names that are taken out of its trailers. */
+  begin(head: MessageHead, delivery: Delivery, withheld: ReadonlySet<string> | null = null): void {
     this.bytes = 0;
     this.fault = null;
     this.#framing = head.framing;
@@ -60,6 +61,7 @@ export class BodyReader {
     this.#left = head.contentLength;
     this.done = head.framing === 'none' || (head.framing === 'length' && head.contentLength === 0);
     if (head.framing !== 'chunked') return;
+    this.#withheld = withheld;
     this.#state = SIZE;
     this.#size = 0;
     this.#digits = 0;
@@ -227,7 +229,7 @@ export class BodyReader {
       this.fault = trailers;
       return at;
     }
-    return this.#finish(forwardedTrailers(trailers), at + end - before, out);
+    return this.#finish(forwardedTrailers(trailers, this.#withheld), at + end - before, out);
   }
 
   #finish(trailers: string, at: number, out: Outbox): number {
@@ -250,7 +252,7 @@ function hexDigit(c: number): number {
 }
 
 /** RFC 9110 6.5.1: fields of framing, routing and identity are never taken from a trailer section. */
-function forwardedTrailers(head: MessageHead): string {
+function forwardedTrailers(head: MessageHead, withheld: ReadonlySet<string> | null): string {
   const { text, fields } = head;
   let kept = '';
   for (let i = 0; i < fields.length; i += STRIDE) {
@@ -261,7 +263,7 @@ function forwardedTrailers(head: MessageHead): string {
       .slice(fields[i] as number, fields[i + 1] as number)
       .toLowerCase()
       .replaceAll('_', '-');
-    if (FORBIDDEN_TRAILERS.has(name) || name.startsWith('x-forwarded-')) continue;
+    if (FORBIDDEN_TRAILERS.has(name) || name.startsWith('x-forwarded-') || withheld?.has(name)) continue;
     kept += `${text.slice(fields[i] as number, fields[i + 3] as number)}\r\n`;
   }
   return kept;

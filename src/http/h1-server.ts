@@ -198,7 +198,7 @@ export class H1Server<C> implements Deadline {
     }
     const exchange = new H1Exchange<C>(this, head);
     this.#exchange = exchange;
-    this.reader.begin(head, 'same');
+    this.reader.begin(head, 'same', this.handler.withheldTrailers);
     this.touch();
     at = end;
     if (!this.reader.done && at < bytes.length) {

@@ -57,6 +57,10 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     this.#view = view;
   }
 
+  get withheldTrailers(): ReadonlySet<string> | null {
+    return this.#view.snapshot.writtenFields;
+  }
+
   onRequest(exchange: Exchange<ProxiedRequest>): void {
     const view = this.#view;
     const { head } = exchange;

@@ -77,6 +77,7 @@ export class Outbound {
 }
 
 class OutboundConnection implements OpenConnection, RequestHandler<ProxiedRequest> {
+  readonly withheldTrailers = null;
   #hub: Outbound;
   #socket: Socket;
   #since = new Date();

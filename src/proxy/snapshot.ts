@@ -7,6 +7,7 @@ import type {
   Resources,
   Workload,
 } from '../config/resources.ts';
+import { plainName } from '../http/header-edits.ts';
 import type { KeySets } from '../identity/jwks-source.ts';
 import { type Authenticator, createAuthenticator } from '../identity/jwt.ts';
 import { type Authorization, compileAuthorization } from '../policy/compile.ts';
@@ -25,6 +26,8 @@ export interface Snapshot {
   /** Trust domains whose SPIFFE IDs are accepted: the mesh's and its aliases. */
   readonly trustDomains: readonly string[];
   readonly appendClientCert: boolean;
+  /** Request fields that tokens and HTTP authorizers write, `-` for `_`: no trailer may pass for one; null = none. */
+  readonly writtenFields: ReadonlySet<string> | null;
 }
 
 /** Compiles `resources` for one workload. Pure; called on the main thread too, to refuse what does not compile. */
@@ -59,6 +62,7 @@ export function compileSnapshot(
     normalization: mesh.pathNormalization,
     trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
     appendClientCert: mesh.forwardClientCert === 'APPEND_FORWARD',
+    writtenFields: writtenFields(resources, workload),
   };
 }
 
@@ -76,6 +80,18 @@ function authenticatorOf(resources: Resources, workload: Workload, keySets: KeyS
 export function jwtRulesOf(resources: Resources, workload: Workload): readonly JwtRule[] {
   const { requestAuthentications, mesh } = resources;
   return selectAuthentication(requestAuthentications, workload, mesh.rootNamespace);
+}
+
+function writtenFields(resources: Resources, workload: Workload): ReadonlySet<string> | null {
+  const names: string[] = [];
+  for (const { outputPayloadToHeader, outputClaimToHeaders } of jwtRulesOf(resources, workload)) {
+    if (outputPayloadToHeader !== null) names.push(outputPayloadToHeader);
+    names.push(...outputClaimToHeaders.map(({ header }) => header));
+  }
+  for (const provider of resources.mesh.extensionProviders) {
+    if (provider.kind === 'http') names.push(...provider.headersToUpstreamOnAllow);
+  }
+  return names.length === 0 ? null : new Set(names.map(name => plainName(name.toLowerCase())));
 }
 
 /** PeerAuthentication's mode on a workload port. */

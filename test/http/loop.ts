@@ -125,6 +125,7 @@ export async function startLoop(t: Teardown, options: LoopOptions): Promise<Loop
 }
 
 class LoopHandler implements RequestHandler<ProxiedRequest> {
+  readonly withheldTrailers = null;
   #loop: Loop;
   #tunnelTo: Duct | null = null;
 

@@ -145,6 +145,18 @@ t.test(
   },
 );
 
+t.test('no trailer passes for a field that a token writes', async t => {
+  const rule = { outputClaimToHeaders: [{ header: 'x-tier', claim: 'tier' }] };
+  const trailers = await startApp(t, (_, response, request) =>
+    response.end(JSON.stringify(request.rawTrailers)),
+  );
+  const sidecar = await startSidecar(t, { certs, app: trailers.port, manifests: manifests(rule) });
+  const wire = await wireTls(t, sidecar.ports.inbound, client);
+  const chunked = 'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n';
+  const reply = await wire.ask(`${chunked}X-Tier: gold\r\nx_tier: gold\r\nx-sum: 1\r\n\r\n`);
+  t.equal(reply.body, '["x-sum","1"]');
+});
+
 t.test('a key set that cannot be had refuses every token and no request without one', async t => {
   const keys = createServer((_, response) => response.writeHead(500).end());
   const port = await listenUntilEnd(t, keys);
