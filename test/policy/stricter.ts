@@ -32,7 +32,7 @@ export interface Stricter {
   readonly what: string;
   /** What Istio and Envoy do, and why Outrider does not. */
   readonly why: string;
-  /** Whether a difference is this one; null where neither `explain` nor `check` shows it, only the wire. */
+  /** Whether a difference is this one; null where the judge's requests cannot show it. */
   readonly excuses: ((difference: DecisionDifference) => boolean) | null;
 }
 
@@ -109,6 +109,24 @@ export const STRICTER: readonly Stricter[] = [
     id: 'key-sets-from-where-they-are-written',
     what: 'A redirect from a `jwksUri` is a failure, and so are more than 1 MiB and an issuer on https that names keys on http.',
     why: 'istiod follows. Nobody but who is written in the manifest should say where keys come from.',
+    excuses: null,
+  },
+  {
+    id: 'tokens-of-the-key',
+    what: 'A token whose `alg` is not one of the key’s type and curve, with `crit`, or for an RSA key under 2048 bits, is 401, and so is one whose sections are no strict JSON.',
+    why: 'Envoy goes by the `alg` of the token in more cases, and does not know `crit`. Two readers of such a token may read two.',
+    excuses: null,
+  },
+  {
+    id: 'claims-that-no-header-carries',
+    what: 'A token with a line break or the like in a claim of `outputClaimToHeaders` is 401.',
+    why: 'Envoy accepts it, and then fails to forward the request: 503.',
+    excuses: null,
+  },
+  {
+    id: 'what-an-authorizer-may-write',
+    what: 'The answer of an external authorizer cannot write what frames or routes a message or vouches for somebody: `host`, `content-length`, `x-forwarded-client-cert` and their like.',
+    why: 'Envoy lets it write most of them. It is asked whether a request may pass, not who sent it.',
     excuses: null,
   },
   {
