@@ -29,6 +29,7 @@ export interface ResourceDocument extends OpenDocument {
   readonly sections: SectionsOf;
 }
 
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 /** Where a resource is whose metadata names no namespace. */
 export const DEFAULT_NAMESPACE = 'default';
 
@@ -119,9 +120,10 @@ function readMetadata(node: MapNode, root: Section, report: Report): Metadata | 
   return { namespace, name, createdAt: readCreation(metadata), annotations };
 }
 
+/** kubectl's copy of the whole resource is left out: it may hold keys, and annotations are shown. */
 function readAnnotations(metadata: Section): Readonly<Record<string, string>> {
-  const entries = metadata.textMap('annotations') ?? new Map();
-  return Object.fromEntries(Array.from(entries, ([key, item]) => [key, item.value]));
+  const entries = [...(metadata.textMap('annotations') ?? [])].filter(([key]) => key !== LAST_APPLIED);
+  return Object.fromEntries(entries.map(([key, { value }]) => [key, value]));
 }
 
 /** RFC 3339, as Kubernetes writes it. */

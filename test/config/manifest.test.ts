@@ -318,6 +318,22 @@ t.test('the time of creation is read in milliseconds, in any zone', async t => {
   ]);
 });
 
+t.test(
+  "kubectl's copy of the resource, which may hold a secret key, is not kept among the annotations",
+  async t => {
+    const text = named('it').replace(
+      '{name: it',
+      '{name: it, annotations: {a: b, kubectl.kubernetes.io/last-applied-configuration: \'{"k":"SECRET"}\'}',
+    );
+    const result = loadText(text);
+    t.match(result, {
+      ok: true,
+      resources: { peerAuthentications: [{ metadata: { annotations: { a: 'b' } } }] },
+    });
+    t.notMatch(JSON.stringify(result), 'SECRET');
+  },
+);
+
 t.test('the digest tells other bytes and other names', async t => {
   const at = folder(t, { 'a.yaml': named('a') });
   const first = loadManifests([at()]).digest;
