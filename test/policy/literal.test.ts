@@ -1,220 +1,159 @@
 import fc from 'fast-check';
 import t from 'tap';
-import type { AuthorizationPolicy, Operation, Rule, Source } from '../../src/config/resources.ts';
+import type { AuthorizationPolicy } from '../../src/config/resources.ts';
 import type { RequestAttributes } from '../../src/policy/attributes.ts';
 import { compileAuthorization } from '../../src/policy/compile.ts';
-import { bindConnection, type Decision, decideConnection, decideRequest } from '../../src/policy/decide.ts';
-import { decideLiterally, type Given } from './literal.ts';
+import {
+  bindConnection,
+  type ConnectionPolicy,
+  customMatches,
+  type Decision,
+  decideConnection,
+  decideRequest,
+  findingsOf,
+} from '../../src/policy/decide.ts';
+import { type Given, type GivenRequest, type Mesh, readLiterally, type Verdict } from './literal.ts';
+import { someConnection, someMesh, somePolicies, someRequest } from './literal-world.ts';
 
-// Small worlds, so that values and requests meet.
-const identities = fc.constantFrom('td/ns/foo/sa/a', 'td/ns/foo/sa/b', 'td/ns/bar/sa/a', 'td/ns/foobar/sa/a');
-const words = (...all: string[]) => fc.uniqueArray(fc.constantFrom(...all), { minLength: 1, maxLength: 3 });
-const principals = words(
-  'td/ns/foo/sa/a',
-  'td/ns/bar/sa/a',
-  'td/ns/foo/*',
-  '*/sa/b',
-  '*',
-  'spiffe://td/ns/foo/sa/a',
-  '*/*',
-);
-const namespaces = words('foo', 'bar', 'f*', '*o', '*', 'f*r', 'Foo', 'f.o');
-const blocks = words('10.0.0.0/8', '10.0.0.1', '10.0.0.0/31', '192.168.0.0/16', '0.0.0.0/0', '10.128.0.0/9');
-const hosts = words('a.com', 'A.com', '*.com', 'b.*', '*', 'b.com:80');
-const ports = words('80', '8080', '080');
-const methods = words('GET', 'POST', 'P*', '*T', '*');
-const paths = words('/a', '/a*', '*b', '*', '/a/{*}', '/{**}', '/a/{**}/b', '/{*}/b', '*/b*');
-const headerValues = words('x', 'xy', 'x*', '*y', '*');
-
-function fields<T>(arbitraries: Record<string, fc.Arbitrary<string[]>>): fc.Arbitrary<T> {
-  return fc
-    .record(arbitraries, { requiredKeys: [] })
-    .filter(value => Object.keys(value).length > 0) as fc.Arbitrary<T>;
-}
-
-const sources = fields<Source>({
-  principals,
-  notPrincipals: principals,
-  namespaces,
-  notNamespaces: namespaces,
-  ipBlocks: blocks,
-  notIpBlocks: blocks,
-});
-const operations = fields<Operation>({
-  hosts,
-  notHosts: hosts,
-  ports,
-  notPorts: ports,
-  methods,
-  notMethods: methods,
-  paths,
-  notPaths: paths,
-});
-const conditions = fc
-  .constantFrom<[string, fc.Arbitrary<string[]>]>(
-    ['source.principal', principals],
-    ['source.namespace', namespaces],
-    ['source.ip', blocks],
-    ['destination.port', ports],
-    ['request.headers[x-a]', headerValues],
-    ['request.headers[X-B]', headerValues],
-    ['request.headers[:method]', methods],
-    ['request.headers[:path]', words('/a', '/a?q', '/a*', '*?q')],
-  )
-  .chain(([key, values]) =>
-    fc
-      .record({
-        key: fc.constant(key),
-        values: fc.oneof(fc.constant([]), values),
-        notValues: fc.oneof(fc.constant([]), values),
-      })
-      .filter(condition => condition.values.length + condition.notValues.length > 0),
-  );
-const rules: fc.Arbitrary<Rule> = fc.record({
-  from: fc.option(fc.array(sources, { minLength: 1, maxLength: 2 })),
-  to: fc.option(fc.array(operations, { minLength: 1, maxLength: 2 })),
-  when: fc.array(conditions, { maxLength: 2 }),
-});
-const policies: fc.Arbitrary<AuthorizationPolicy[]> = fc
-  .array(fc.record({ action: fc.constantFrom('ALLOW', 'DENY'), rules: fc.array(rules, { maxLength: 12 }) }), {
-    maxLength: 4,
-  })
-  .map(all =>
-    all.map(({ action, rules }, index) => ({
-      kind: 'AuthorizationPolicy',
-      metadata: {
-        namespace: index % 2 === 0 ? 'foo' : 'root',
-        name: `p${9 - index}`,
-        createdAt: 0,
-        annotations: {},
-      },
-      origin: { file: 'test', line: 1, column: 1 },
-      selector: null,
-      bound: false,
-      action,
-      provider: null,
-      dryRun: false,
-      rules,
-    })),
-  );
-const requests = fc.record({
-  method: fc.constantFrom('GET', 'POST', 'PUT', 'PATCH'),
-  host: fc.constantFrom('a.com', 'A.COM', 'b.com', 'b.com:80'),
-  path: fc.constantFrom('/', '/a', '/ab', '/a/b', '/a//b', '/a/x/b', '/b', '/a/b*'),
-  query: fc.constantFrom('', '?q', '?q=/a'),
-  headers: fc.record(
-    {
-      'x-a': fc.array(fc.constantFrom('x', 'xy', 'y', ''), { minLength: 1, maxLength: 2 }),
-      'x-b': fc.constant(['x']),
-    },
-    { requiredKeys: [] },
-  ),
-});
-const connections = {
-  identity: fc.option(identities),
-  sourceIp: fc.constantFrom('10.0.0.1', '10.0.0.2', '10.200.0.1', '192.168.1.1'),
-  port: fc.constantFrom(80, 8080, 9000),
-};
-
-function bind(all: AuthorizationPolicy[], given: Given) {
+function bind(policies: AuthorizationPolicy[], mesh: Mesh, given: Omit<Given, 'request'>): ConnectionPolicy {
+  const { trustDomains, providers, multipleProviders } = mesh;
+  const [trustDomain, ...trustDomainAliases] = trustDomains as [string, ...string[]];
   const authorization = compileAuthorization({
-    policies: all,
+    policies,
     workload: { namespace: 'foo', labels: {} },
-    mesh: {
-      rootNamespace: 'root',
-      trustDomain: 'mesh.example',
-      trustDomainAliases: [],
-      providers: [],
-      multipleProviders: false,
-    },
+    mesh: { rootNamespace: 'root', trustDomain, trustDomainAliases, providers, multipleProviders },
   });
   return bindConnection(authorization, {
     principal: given.identity === null ? null : `spiffe://${given.identity}`,
     sourceIp: given.sourceIp,
-    destinationIp: '10.1.0.1',
+    destinationIp: given.destinationIp,
     destinationPort: given.port,
-    sni: null,
+    sni: given.sni,
   });
 }
 
-function attributesOf({
-  method,
-  host,
-  path,
-  query,
-  headers,
-}: NonNullable<Given['request']>): RequestAttributes {
-  return { method, host, path, rawPath: path + query, headerValues: name => headers[name] ?? [], jwt: null };
+function attributesOf(request: GivenRequest): RequestAttributes {
+  const { method, host, path, query, headers, claims } = request;
+  const jwt = claims === null ? null : { payload: claims };
+  return { method, host, path, rawPath: path + query, headerValues: name => headers[name] ?? [], jwt };
 }
 
-/** The decision in the words of the literal reading. */
-function told({ allow, policy, rule }: Decision): [string, string | null] {
+/** What policy says, in the words of the literal reading; with the traces of each question. */
+function verdictOf(
+  policy: ConnectionPolicy,
+  request: RequestAttributes | null,
+): Verdict & { trace: string[] } {
+  const trace: string[] = [];
+  const custom = customMatches(policy, request) ?? [];
+  const findings = findingsOf(policy, request);
+  const decision = request === null ? decideConnection(policy) : decideRequest(policy, request);
+  const again = request === null ? decideConnection(policy, trace) : decideRequest(policy, request, trace);
+  if (again !== decision) throw new Error('a trace changes the decision');
+  const told = findings?.dryRun.map(trial => `${trial.policy} ${trial.decision}`) ?? [];
+  return {
+    decision: [decision.allow ? 'allow' : 'deny', ruleName(decision)],
+    custom: custom.map(match => `${match.bad === null ? '' : '!'}${match.provider} ${ruleName(match)}`),
+    audit: [...(findings?.audit ?? [])].sort(),
+    dryRun: told.sort(),
+    trace,
+  };
+}
+
+function ruleName({ policy, rule }: Pick<Decision, 'policy' | 'rule'>): string | null {
   const [namespace, name] = (policy ?? '/').split('/');
-  return [
-    allow ? 'allow' : 'deny',
-    policy === null ? null : `ns[${namespace}]-policy[${name}]-rule[${rule}]`,
-  ];
+  return policy === null ? null : `ns[${namespace}]-policy[${name}]-rule[${rule}]`;
 }
 
-function same(got: Decision, wanted: [string, string | null]): void {
-  if (told(got).join() !== wanted.join()) throw new Error(`decided ${told(got)}, literally ${wanted}`);
-}
+const FAILED = /did not match|can never match|has no rules/;
 
-/** The trace names every rule up to the one that decided, and that one alone as matching. */
-function agrees(trace: readonly string[], { policy, rule }: Decision): void {
-  const matching = trace.filter(line => !/did not match|can never match|has no rules/.test(line));
-  const wanted = policy === null ? 0 : 1;
+/** The trace of a decision names every rule up to the one that decided, and that one alone as matching. */
+function agrees(trace: readonly string[], [, rule]: Verdict['decision']): void {
+  const matching = trace.filter(line => !FAILED.test(line));
+  const wanted = rule === null ? 0 : 1;
   if (matching.length !== wanted)
     throw new Error(`${wanted} rules decide, but the trace says\n${trace.join('\n')}`);
-  if (wanted === 1 && !trace.at(-1)!.includes(` ${policy} rule ${rule}: `)) throw new Error(trace.join('\n'));
+  const [, namespace, name, index] = /^ns\[(.*)\]-policy\[(.*)\]-rule\[(.*)\]$/.exec(rule ?? '') ?? [];
+  if (wanted === 1 && !trace.at(-1)!.includes(` ${namespace}/${name} rule ${index}: `)) {
+    throw new Error(trace.join('\n'));
+  }
+}
+
+/** The traces of CUSTOM, AUDIT and dry-run mark as matching what matches. */
+function marks(
+  policy: ConnectionPolicy,
+  request: RequestAttributes | null,
+  { custom, audit, dryRun }: Verdict,
+) {
+  const lines: string[] = [];
+  customMatches(policy, request, lines);
+  const asked = lines.filter(line => /; (?:so provider .* is asked|refused: .*)$/.test(line)).length;
+  if (asked !== custom.length)
+    throw new Error(`${custom} are asked, but the trace says\n${lines.join('\n')}`);
+  const found: string[] = [];
+  findingsOf(policy, request, found);
+  const matched = found.filter(line => !FAILED.test(line));
+  for (const line of matched) {
+    const [, action, name] = /^(\S+) (\S+)/.exec(line)!;
+    const said =
+      action === 'AUDIT' ? audit.includes(name!) : dryRun.some(told => told.startsWith(`${name} `));
+    if (!said) throw new Error(`${line}\nis not in ${audit} or ${dryRun}`);
+  }
+  if (matched.filter(line => line.startsWith('AUDIT')).length !== audit.length)
+    throw new Error(found.join('\n'));
+}
+
+function same(got: Verdict, wanted: Verdict): void {
+  for (const part of ['decision', 'custom', 'audit', 'dryRun'] as const) {
+    if (`${got[part]}` !== `${wanted[part]}`)
+      throw new Error(`${part}: ${got[part]}, literally ${wanted[part]}`);
+  }
 }
 
 t.test('each request is decided as the policies read literally', t => {
+  const given = fc.tuple(somePolicies(4), someMesh, someConnection, someRequest);
   fc.assert(
-    fc.property(policies, fc.record({ ...connections, request: requests }), (all, given) => {
-      const policy = bind(all, given);
-      const request = attributesOf(given.request);
-      const trace: string[] = [];
-      same(decideRequest(policy, request), decideLiterally(all, given));
-      agrees(trace, decideRequest(policy, request, trace));
+    fc.property(given, ([policies, mesh, connection, asked]) => {
+      const policy = bind(policies, mesh, connection);
+      const request = attributesOf(asked);
+      const wanted = readLiterally(policies, mesh, { ...connection, request: asked });
+      const got = verdictOf(policy, request);
+      same(got, wanted);
+      agrees(got.trace, got.decision);
+      marks(policy, request, got);
     }),
-    { numRuns: 3000 },
+    { numRuns: 5_000 },
   );
   t.pass('with its trace');
   t.end();
 });
 
 t.test('each TCP connection is decided as the policies read literally', t => {
+  const given = fc.tuple(somePolicies(4), someMesh, someConnection);
   fc.assert(
-    fc.property(policies, fc.record({ ...connections, request: fc.constant(null) }), (all, given) => {
-      const policy = bind(all, given);
-      const trace: string[] = [];
-      same(decideConnection(policy), decideLiterally(all, given));
-      agrees(trace, decideConnection(policy, trace));
+    fc.property(given, ([policies, mesh, connection]) => {
+      const policy = bind(policies, mesh, connection);
+      const got = verdictOf(policy, null);
+      same(got, readLiterally(policies, mesh, { ...connection, request: null }));
+      agrees(got.trace, got.decision);
+      marks(policy, null, got);
     }),
-    { numRuns: 3000 },
+    { numRuns: 3_000 },
   );
   t.pass('with its trace');
   t.end();
 });
 
-t.test('one connection serves many requests', t => {
+t.test('many rules are decided as if each were asked, and one connection serves many requests', t => {
+  const given = fc.tuple(somePolicies(14), someMesh, someConnection, fc.array(someRequest, { maxLength: 6 }));
   fc.assert(
-    fc.property(
-      policies,
-      fc.record(connections),
-      fc.array(requests, { maxLength: 5 }),
-      (all, connection, many) => {
-        const policy = bind(all, { ...connection, request: null });
-        for (const request of many) {
-          same(
-            decideRequest(policy, attributesOf(request)),
-            decideLiterally(all, { ...connection, request }),
-          );
-        }
-      },
-    ),
-    { numRuns: 500 },
+    fc.property(given, ([policies, mesh, connection, many]) => {
+      const policy = bind(policies, mesh, connection);
+      for (const asked of many) {
+        const wanted = readLiterally(policies, mesh, { ...connection, request: asked });
+        same(verdictOf(policy, attributesOf(asked)), wanted);
+      }
+    }),
+    { numRuns: 1_500 },
   );
   t.pass('each decided by itself');
   t.end();
