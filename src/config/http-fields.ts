@@ -19,6 +19,15 @@ export function isHttpCondition({ key }: Condition): boolean {
   return key.startsWith('request.');
 }
 
+/** True when anything in the rule is about requests: then ALLOW never matches it on TCP, whatever its other parts say. */
+export function isAboutRequests({ from, to, when }: Rule): boolean {
+  return (
+    when.some(isHttpCondition) ||
+    (from?.some(source => httpFieldsOfSource(source).length > 0) ?? false) ||
+    (to?.some(operation => httpFieldsOfOperation(operation).length > 0) ?? false)
+  );
+}
+
 /** What remains of a rule on TCP for one operation of it. */
 export interface TcpRemainder {
   /** True when something is left out there. */

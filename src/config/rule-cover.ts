@@ -1,4 +1,5 @@
 /** Whether one rule certainly matches whatever another does. In doubt it does not. */
+import { isAboutRequests } from './http-fields.ts';
 import type { Condition, Rule } from './resources.ts';
 
 type Match = Readonly<Record<string, readonly string[] | undefined>>;
@@ -23,6 +24,7 @@ export function matchesAll({ from, to, when }: Rule): boolean {
 /** True when every request and connection that `narrow` matches is one that `wide` matches. */
 export function covers(wide: Scoped, narrow: Scoped): boolean {
   const same = wide.namespace === narrow.namespace;
+  if (isAboutRequests(wide.rule) && !isAboutRequests(narrow.rule)) return false; // on TCP an ALLOW of the wide one is gone
   return (
     listCovers(wide.rule.from, narrow.rule.from, same) &&
     listCovers(wide.rule.to, narrow.rule.to, same) &&

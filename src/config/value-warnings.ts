@@ -61,7 +61,7 @@ function lacksPort(host: string, all: readonly Item[]): boolean {
   const name = host.toLowerCase();
   return !all.some(({ value }) => {
     const other = value.toLowerCase();
-    if (other.startsWith(`${name}:`)) return true;
+    if (other === '*' || other.startsWith(`${name}:`)) return true;
     return (
       other.endsWith('*') &&
       !other.startsWith('*') &&

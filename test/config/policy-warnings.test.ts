@@ -160,6 +160,7 @@ const VALUES: readonly Case[] = [
       ),
     ),
   },
+  { title: 'every host', text: allow(to('{hosts: ["*", "*.a.com", b.com]}')) },
   {
     title: 'paths that no request has',
     text: allow(to('{paths: [/a, "*", "*/b", "/c*", §d, §"e*", §"/f?g=h"], notPaths: [§"*/i#j"]}')),
