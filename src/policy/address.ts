@@ -59,18 +59,6 @@ export function parseBlock(text: string): Block | null {
   return { words, bits: Number(length) };
 }
 
-/** Whether `address` is in `block`; never across families, so `::/0` holds no IPv4 address. */
-export function blockHolds(block: Block, address: Address): boolean {
-  const { words } = block;
-  if (words.length !== address.length) return false;
-  let left = block.bits;
-  for (let i = 0; left > 0; i++, left -= 32) {
-    const mask = left >= 32 ? -1 : ~(0xffff_ffff >>> left);
-    if ((((words[i] as number) ^ (address[i] as number)) & mask) !== 0) return false;
-  }
-  return true;
-}
-
 function wordsOf(word: number | null): Address | null {
   return word === null ? null : [word];
 }

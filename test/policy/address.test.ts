@@ -1,7 +1,10 @@
+import fc from 'fast-check';
 import t from 'tap';
-import { blockHolds, parseAddress, parseBlock } from '../../src/policy/address.ts';
+import { parseAddress, parseBlock } from '../../src/policy/address.ts';
+import { addressSet, setHolds } from '../../src/policy/address-set.ts';
 
-const holds = (block: string, address: string) => blockHolds(parseBlock(block)!, parseAddress(address)!);
+const holds = (block: string, address: string) =>
+  setHolds(addressSet([parseBlock(block)!]), parseAddress(address)!);
 
 t.test('a block holds', t => {
   for (const [block, address] of [
@@ -66,3 +69,35 @@ t.test('what is no address or block', t => {
   }
   t.end();
 });
+
+const v4 = fc.ipV4().filter(text => parseAddress(text) !== null);
+// Near each other, so that blocks overlap and addresses fall at their ends.
+const nearV4 = fc.tuple(fc.nat(1), fc.nat(3)).map(([a, b]) => `10.${a}.0.${b}`);
+const nearV6 = fc.tuple(fc.nat(1), fc.nat(3)).map(([a, b]) => `2001:db8:${a}::${b}`);
+const addresses = fc.oneof(v4, nearV4, nearV6);
+const blocks = addresses.chain(address =>
+  fc.nat(address.includes(':') ? 128 : 32).map(bits => `${address}/${bits}`),
+);
+
+t.test('many blocks hold what one of them holds', t => {
+  fc.assert(
+    fc.property(fc.array(blocks, { maxLength: 12 }), addresses, (many, address) => {
+      const set = addressSet(many.map(block => parseBlock(block)!));
+      return setHolds(set, parseAddress(address)!) === many.some(block => bitsAgree(block, address));
+    }),
+    { numRuns: 20_000 },
+  );
+  t.pass('in both families');
+  t.end();
+});
+
+/** The leading bits as text. */
+function bitsAgree(block: string, address: string): boolean {
+  const [start, length] = block.split('/') as [string, string];
+  const bits = (text: string) =>
+    parseAddress(text)!
+      .map(word => word.toString(2).padStart(32, '0'))
+      .join('');
+  if (start.includes(':') !== address.includes(':')) return false;
+  return bits(start).slice(0, Number(length)) === bits(address).slice(0, Number(length));
+}

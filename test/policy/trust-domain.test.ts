@@ -1,5 +1,5 @@
 import t from 'tap';
-import { expandTrustDomains } from '../../src/policy/trust-domain.ts';
+import { expandTrustDomain, expandTrustDomains } from '../../src/policy/trust-domain.ts';
 
 /** says, the mesh's trust domain and aliases, principals, what they become (Istio's own vectors). */
 const TABLE: readonly (readonly [string, readonly string[], readonly string[], readonly string[]])[] = [
@@ -46,5 +46,12 @@ t.test('principals under trust-domain aliases', t => {
   for (const [says, domains, principals, expected] of TABLE) {
     t.same(expandTrustDomains(principals, domains), expected, says);
   }
+  t.end();
+});
+
+t.test('a trust domain of the mesh names all of them; cluster.local is a name like any other', t => {
+  t.same(expandTrustDomain(['td2'], ['td1', 'td2']), ['td1', 'td2']);
+  t.same(expandTrustDomain(['td2', 'x', 'td1'], ['td1', 'td2']), ['td1', 'td2', 'x']);
+  t.same(expandTrustDomain(['cluster.local', 'td*', '*'], ['td1', 'td2']), ['cluster.local', 'td*', '*']);
   t.end();
 });
