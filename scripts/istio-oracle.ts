@@ -65,7 +65,7 @@ export function buildOracle(folder: string, say: (line: string) => void): Oracle
       stdio: ['ignore', 'pipe', 'pipe'],
     });
   let built = build();
-  if (built.status !== 0) built = build();
+  if (built.status !== 0 && built.error === undefined) built = build();
   if (built.status !== 0) throw new Error(`the tool cannot be built: ${lastLines(built)}`);
   const variables = Object.fromEntries(
     [...built.stdout.matchAll(/\b([A-Z_]+)='([^']*)'/g)].map(([, name, value]) => [name, value]),

@@ -4,7 +4,8 @@
  * under each what it prints on both outputs. The blocks of a page share no variables; the commands of a block do. The table of
 stricter behaviours is written from its list.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { STRICTER } from '../test/policy/stricter.ts';
 import { runToEnd } from './istio-oracle.ts';
@@ -41,8 +42,11 @@ async function runBlock(commands: readonly string[]): Promise<string> {
     `outrider() { node '${join(ROOT, 'src/main.ts')}' "$@"; }`,
     ...commands.map(command => `${command}\nprintf '${END}'`),
   ].join('\n');
-  const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH}` };
+  const scratch = mkdtempSync(join(tmpdir(), 'outrider-policy-doc-'));
+  const path = `${dirname(process.execPath)}${delimiter}${process.env.PATH}`;
+  const env = { ...process.env, PATH: path, TMPDIR: scratch };
   const ended = await runToEnd('sh', ['-c', script], { timeoutMs: BLOCK_TIMEOUT_MS, env, cwd: ROOT });
+  rmSync(scratch, { recursive: true });
   const outputs = ended.stdout.split(END);
   if (outputs.length !== commands.length + 1)
     throw new Error(`a block did not run to its end:\n${ended.stdout}`);
