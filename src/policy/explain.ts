@@ -87,7 +87,8 @@ export class Explainer {
       sourceIp: source.ip,
       destinationIp: request.destination.ip,
       destinationPort: request.destination.port,
-      sni: request.sni,
+      // Where TLS is not terminated nobody reads the name in it.
+      sni: fate.principal === null ? null : request.sni,
     });
     const explained = tcp
       ? explainTcp(policy, request)
