@@ -1,14 +1,17 @@
 /** Made-up AuthorizationPolicies for `bench/decide.ts`: mixed fields, every value distinct, all about one workload. */
-import type { AuthorizationPolicy, Rule } from '../src/config/resources.ts';
+import type { AuthorizationPolicy, PolicyAction, Rule } from '../src/config/resources.ts';
 
 /** Headers that rules ask about, whatever the number of policies. */
 const HEADERS = ['x-team', 'x-env', 'user-agent', 'authorization', 'x-canary'];
 
-/** `count` policies of five rules, every fourth a DENY. */
-export function mixedPolicies(count: number): AuthorizationPolicy[] {
+/** `count` policies of five rules, their actions in turn. */
+export function mixedPolicies(
+  count: number,
+  actions: readonly PolicyAction[] = ['ALLOW', 'ALLOW', 'ALLOW', 'DENY'],
+): AuthorizationPolicy[] {
   return Array.from({ length: count }, (_, i) => {
     const rules = [0, 1, 2, 3, 4].map(n => mixedRule(i * 5 + n));
-    return policy(`p${i}`, i % 4 === 3 ? 'DENY' : 'ALLOW', rules);
+    return policy(`p${i}`, actions[i % actions.length] as PolicyAction, rules);
   });
 }
 
@@ -54,7 +57,7 @@ function rule(given: Partial<Rule>): Rule {
   return { from: null, to: null, when: [], ...given };
 }
 
-export function policy(name: string, action: 'ALLOW' | 'DENY', rules: readonly Rule[]): AuthorizationPolicy {
+export function policy(name: string, action: PolicyAction, rules: readonly Rule[]): AuthorizationPolicy {
   return {
     kind: 'AuthorizationPolicy',
     metadata: { namespace: 'shop', name, createdAt: 0, annotations: {} },
@@ -62,7 +65,7 @@ export function policy(name: string, action: 'ALLOW' | 'DENY', rules: readonly R
     selector: null,
     bound: false,
     action,
-    provider: null,
+    provider: action === 'CUSTOM' ? 'authorizer' : null,
     dryRun: false,
     rules,
   };

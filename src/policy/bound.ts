@@ -1,10 +1,10 @@
 /** Policy on one connection: what the connection answers is settled, what requests answer is left to ask. */
-import type { RuleSet } from './compile.ts';
+import type { PolicyRules, RuleSet, Sieves } from './compile.ts';
 import type { CustomMatch, Decision, DryRun } from './decision.ts';
 import { type ConnectionFacts, connectionHolds } from './match.ts';
 import { bothOf, isCertain, type Question, questionOf } from './question.ts';
 import type { Alternative, CompiledRule, Group } from './rule.ts';
-import type { Sieve } from './sieve.ts';
+import { FEW } from './sieve.ts';
 
 /** Rules that can still match, in order; lists side by side, since most of a long one is passed over. */
 export interface BoundList<T> {
@@ -18,7 +18,7 @@ export interface BoundList<T> {
 /** The rules of one policy that can still match. */
 export interface BoundPolicy {
   readonly policy: string;
-  readonly rules: BoundList<null>;
+  readonly rules: BoundList<true>;
 }
 
 /** A policy under dry-run and what it comes to. */
@@ -35,41 +35,53 @@ export interface BoundRules {
   readonly deny: BoundList<Decision>;
   readonly allow: BoundList<Decision>;
   readonly otherwise: Decision;
-  /** For finding the rules that are worth asking; null when there are few. */
-  readonly sieve: Sieve | null;
   /** By provider. */
   readonly custom: readonly BoundList<CustomMatch>[];
   readonly audit: readonly BoundPolicy[];
   readonly trials: readonly BoundTrial[];
+  /** As far as this connection leaves enough rules to look for. */
+  readonly sieves: Sieves;
 }
-
-/** So many rules are asked one by one sooner than what they ask for is looked up. */
-const FEW = 12;
 
 /** Settles what the connection answers. */
 export function bindRules(rules: RuleSet, facts: ConnectionFacts): BoundRules {
   const deny = bindList(rules.deny, facts, rule => rule.decision);
   const allow = bindList(rules.allow, facts, rule => rule.decision);
-  const { otherwise } = rules;
+  const custom = rules.custom
+    .map(provider => bindList(provider.rules, facts, rule => rule.match))
+    .filter(list => !isEmpty(list));
+  const audit = rules.audit
+    .map(({ policy, rules }) => ({ policy, rules: bindList(rules, facts, () => true as const) }))
+    .filter(({ rules }) => !isEmpty(rules));
+  const trials = rules.dryRun.map(policy => bindTrial(policy, facts));
+  const { otherwise, sieves } = rules;
   return {
     constant: certain(deny) ?? (isEmpty(deny) ? (certain(allow) ?? none(allow, otherwise)) : null),
     deny,
     allow,
     otherwise,
-    sieve: deny.seats.length + allow.seats.length > FEW ? rules.sieve : null,
-    custom: rules.custom
-      .map(provider => bindList(provider.rules, facts, rule => rule.match))
-      .filter(list => !isEmpty(list)),
-    audit: rules.audit
-      .map(({ policy, rules }) => ({ policy, rules: bindList(rules, facts, () => null) }))
-      .filter(({ rules }) => !isEmpty(rules)),
-    trials: rules.dryRun.map(({ policy, action, rules }) => ({
-      policy,
-      rules: bindList(rules, facts, () => null),
-      matched: { policy, decision: action === 'DENY' ? 'deny' : 'allow' },
-      unmatched: action === 'DENY' ? null : { policy, decision: 'deny' },
-    })),
+    custom,
+    audit,
+    trials,
+    sieves: {
+      custom: isLong(custom) ? sieves.custom : null,
+      findings: isLong([...audit, ...trials].map(({ rules }) => rules)) ? sieves.findings : null,
+      decision: isLong([deny, allow]) ? sieves.decision : null,
+    },
   };
+}
+
+function bindTrial({ policy, action, rules }: PolicyRules, facts: ConnectionFacts): BoundTrial {
+  return {
+    policy,
+    rules: bindList(rules, facts, () => true as const),
+    matched: { policy, decision: action === 'DENY' ? 'deny' : 'allow' },
+    unmatched: action === 'DENY' ? null : { policy, decision: 'deny' },
+  };
+}
+
+function isLong(lists: readonly BoundList<unknown>[]): boolean {
+  return lists.reduce((sum, { seats }) => sum + seats.length, 0) > FEW;
 }
 
 /** The decision of the first rule when it matches whatever the request. */

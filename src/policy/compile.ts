@@ -8,7 +8,7 @@ import { ALLOWED, type Decision, nothingMatched } from './decision.ts';
 import { HeaderSlots, Reading } from './reading.ts';
 import { byId, type CompiledPolicy, type CompiledRule, compilePolicy, type RuleContext } from './rule.ts';
 import { type Selected, selectAuthorization } from './select.ts';
-import { Sieve } from './sieve.ts';
+import { FEW, Sieve } from './sieve.ts';
 
 export interface AuthorizationSource {
   readonly policies: readonly AuthorizationPolicy[];
@@ -40,8 +40,14 @@ export interface RuleSet {
   readonly otherwise: Decision;
   /** The request that is being decided. */
   readonly reading: Reading;
-  /** For DENY and ALLOW rules; null where there are no requests. */
-  readonly sieve: Sieve | null;
+  readonly sieves: Sieves;
+}
+
+/** For finding the rules that are worth asking; null where there are few of them, or no requests. */
+export interface Sieves {
+  readonly custom: Sieve | null;
+  readonly findings: Sieve | null;
+  readonly decision: Sieve | null;
 }
 
 /** The rules of one policy. */
@@ -85,18 +91,27 @@ function ruleSet(
     of(action, dryRun)
       .map(policy => ({ policy: policy.policy, action, rules: policy[traffic] }))
       .sort((a, b) => byId(a.rules[0] as CompiledRule, b.rules[0] as CompiledRule));
+  const sieveOf = (rules: readonly CompiledRule[]) =>
+    traffic === 'tcp' || rules.length <= FEW ? null : new Sieve(rules, context.seats);
+  const custom = customRules(of('CUSTOM', false), traffic, mesh);
+  const audit = each('AUDIT', false);
   const deny = rulesOf('DENY');
   const allow = rulesOf('ALLOW');
+  const dryRun = [...each('DENY', true), ...each('ALLOW', true)];
   // One ALLOW policy, even one that can never match, turns on default deny; one under dry-run does not.
   const names = [...new Set(allow.map(rule => rule.policy))];
   return {
-    custom: customRules(of('CUSTOM', false), traffic, mesh),
-    audit: each('AUDIT', false),
+    custom,
+    audit,
     deny,
     allow,
-    dryRun: [...each('DENY', true), ...each('ALLOW', true)],
+    dryRun,
     otherwise: names.length > 0 ? nothingMatched(names) : ALLOWED,
     reading: new Reading(context.slots),
-    sieve: traffic === 'tcp' ? null : new Sieve([...deny, ...allow], context.seats),
+    sieves: {
+      custom: sieveOf(custom.flatMap(({ rules }) => rules)),
+      findings: sieveOf([...audit, ...dryRun].flatMap(({ rules }) => rules)),
+      decision: sieveOf([...deny, ...allow]),
+    },
   };
 }

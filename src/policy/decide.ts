@@ -20,6 +20,8 @@ export interface ConnectionPolicy {
   readonly authorization: Authorization;
   readonly facts: ConnectionFacts;
   readonly http: BoundRules;
+  /** Bound when first asked for: most connections carry HTTP. */
+  tcp: BoundRules | null;
 }
 
 /** Evaluates all that depends on the connection only; call it when the peer is known and when policy changes. */
@@ -39,7 +41,7 @@ export function bindConnection(
     // Istio's listener lower-cases it; a name that is not there is an empty one.
     sni: lowerCase(sni ?? ''),
   };
-  return { authorization, facts, http: bindRules(authorization.http, facts) };
+  return { authorization, facts, http: bindRules(authorization.http, facts), tcp: null };
 }
 
 /**
@@ -61,7 +63,7 @@ export function decideRequest(
 /** Decides a connection whose bytes are not HTTP by the DENY and ALLOW policies. */
 export function decideConnection(policy: ConnectionPolicy, trace?: string[]): Decision {
   const rules = policy.authorization.tcp;
-  const bound = bindRules(rules, policy.facts);
+  const bound = boundFor(policy, null);
   const decision = bound.constant ?? judge(bound, rules.reading);
   if (trace !== undefined) traceDecision(decision, { rules, facts: policy.facts, request: null }, trace);
   return decision;
@@ -81,11 +83,12 @@ export function customMatches(
   const { authorization, facts } = policy;
   const rules = request === null ? authorization.tcp : authorization.http;
   if (rules.custom.length === 0) return null;
-  const { custom } = request === null ? bindRules(rules, facts) : policy.http;
+  const { custom, sieves } = boundFor(policy, request);
   const reading = request === null ? rules.reading : read(policy, request);
+  const marks = sieves.custom === null ? null : sieves.custom.mark(reading);
   let matches: CustomMatch[] | null = null;
   for (let i = 0; i < custom.length; i++) {
-    const match = firstOf(custom[i] as BoundList<CustomMatch>, reading);
+    const match = firstOf(custom[i] as BoundList<CustomMatch>, reading, marks);
     if (match === null) continue;
     if (matches === null) matches = [match];
     else matches.push(match);
@@ -111,34 +114,39 @@ export function findingsOf(
   const { authorization, facts } = policy;
   const rules = request === null ? authorization.tcp : authorization.http;
   if (rules.audit.length === 0 && rules.dryRun.length === 0) return null;
-  const bound = request === null ? bindRules(rules, facts) : policy.http;
+  const { audit: audits, trials, sieves } = boundFor(policy, request);
   const reading = request === null ? rules.reading : read(policy, request);
+  const marks = sieves.findings === null ? null : sieves.findings.mark(reading);
+  const audit = matching(audits, reading, marks);
+  const dryRun = trialsOf(trials, reading, marks);
   if (trace !== undefined) traceFindings({ rules, facts, request }, trace);
-  const audit = matching(bound.audit, reading);
-  const dryRun = trialsOf(bound.trials, reading);
   return audit === NOBODY && dryRun === NOTHING ? null : { audit, dryRun };
 }
 
 const NOBODY: readonly string[] = Object.freeze([]);
 const NOTHING: readonly DryRun[] = Object.freeze([]);
 
-function matching(policies: readonly BoundPolicy[], reading: Reading): readonly string[] {
+function matching(
+  policies: readonly BoundPolicy[],
+  reading: Reading,
+  marks: Marks | null,
+): readonly string[] {
   let names: string[] | null = null;
   for (let i = 0; i < policies.length; i++) {
     const { policy, rules } = policies[i] as BoundPolicy;
-    if (!anyRuleHolds(rules, reading)) continue;
+    if (firstOf(rules, reading, marks) === null) continue;
     if (names === null) names = [policy];
     else names.push(policy);
   }
   return names ?? NOBODY;
 }
 
-function trialsOf(trials: readonly BoundTrial[], reading: Reading): readonly DryRun[] {
+function trialsOf(trials: readonly BoundTrial[], reading: Reading, marks: Marks | null): readonly DryRun[] {
   let found: DryRun[] | null = null;
   let allowed = false;
   for (let i = 0; i < trials.length; i++) {
     const { rules, matched, unmatched } = trials[i] as BoundTrial;
-    if (!anyRuleHolds(rules, reading)) continue;
+    if (firstOf(rules, reading, marks) === null) continue;
     if (unmatched !== null) allowed = true;
     if (found === null) found = [matched];
     else found.push(matched);
@@ -153,9 +161,10 @@ function trialsOf(trials: readonly BoundTrial[], reading: Reading): readonly Dry
   return found ?? NOTHING;
 }
 
-function anyRuleHolds({ questions }: BoundList<null>, reading: Reading): boolean {
-  for (let i = 0; i < questions.length; i++) if (holds(questions[i] as Question, reading)) return true;
-  return false;
+function boundFor(policy: ConnectionPolicy, request: RequestAttributes | null): BoundRules {
+  if (request !== null) return policy.http;
+  policy.tcp ??= bindRules(policy.authorization.tcp, policy.facts);
+  return policy.tcp;
 }
 
 function read(policy: ConnectionPolicy, request: RequestAttributes): Reading {
@@ -164,27 +173,25 @@ function read(policy: ConnectionPolicy, request: RequestAttributes): Reading {
   return reading;
 }
 
-function judge(policy: BoundRules, reading: Reading): Decision {
-  const { deny, allow, otherwise, sieve } = policy;
-  if (sieve === null) return firstOf(deny, reading) ?? firstOf(allow, reading) ?? otherwise;
-  const marks = sieve.mark(reading);
-  return firstPassed(deny, reading, marks) ?? firstPassed(allow, reading, marks) ?? otherwise;
+function judge({ deny, allow, otherwise, sieves }: BoundRules, reading: Reading): Decision {
+  const marks = sieves.decision === null ? null : sieves.decision.mark(reading);
+  return firstOf(deny, reading, marks) ?? firstOf(allow, reading, marks) ?? otherwise;
 }
 
-/** What follows from the first rule that holds; null when none does. */
-function firstOf<T>({ outcomes, questions }: BoundList<T>, reading: Reading): T | null {
-  for (let i = 0; i < questions.length; i++) {
-    if (holds(questions[i] as Question, reading)) return outcomes[i] as T;
-  }
-  return null;
-}
-
-/** The same, asking only the rules that the sieve lets through. */
-function firstPassed<T>(list: BoundList<T>, reading: Reading, { seats: marks, round }: Marks): T | null {
-  const { outcomes, questions, seats } = list;
+/**
+ * What follows from the first rule that holds; null when none does.
+ * @param marks those that the sieve lets through; null = all
+ */
+function firstOf<T>(
+  { outcomes, questions, seats }: BoundList<T>,
+  reading: Reading,
+  marks: Marks | null,
+): T | null {
   for (let i = 0; i < seats.length; i++) {
-    const mark = marks[seats[i] as number];
-    if (mark !== round && mark !== ALWAYS) continue;
+    if (marks !== null) {
+      const mark = marks.seats[seats[i] as number];
+      if (mark !== marks.round && mark !== ALWAYS) continue;
+    }
     if (holds(questions[i] as Question, reading)) return outcomes[i] as T;
   }
   return null;

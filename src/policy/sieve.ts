@@ -12,6 +12,8 @@ import type { Reading } from './reading.ts';
 import type { CompiledRule } from './rule.ts';
 import { type Marks, TextIndex } from './text-index.ts';
 
+/** So many rules are asked one by one sooner than what they ask for is looked up. */
+export const FEW = 12;
 /** The mark of a rule without a guard, which is always asked. */
 export const ALWAYS = 0;
 /** The mark of a rule that no round has found yet; rounds count from 1 and begin anew before this one. */
