@@ -323,7 +323,14 @@ export async function wirePlain(t: Teardown, port: number): Promise<Wire> {
   return wire;
 }
 
-/** A TLS connection that has begun; `pems` null presents no certificate. The server is not judged. */
+/** What sidecars offer by ALPN before a request, and before other bytes. */
+export const SIDECAR_HTTP = ['istio-http/1.1', 'istio', 'http/1.1'];
+export const SIDECAR_TCP = ['istio'];
+
+/**
+ * A TLS connection that has begun; `pems` null presents no certificate, as a client that is no sidecar. The server is
+ * not judged.
+ */
 export function dialTls(
   t: Teardown,
   port: number,
@@ -336,7 +343,12 @@ export function dialTls(
     rejectUnauthorized: false,
     allowHalfOpen: true,
     noDelay: true,
-    ...(pems && { cert: pems.certChainPem, key: pems.keyPem, ca: pems.rootPem }),
+    ...(pems && {
+      cert: pems.certChainPem,
+      key: pems.keyPem,
+      ca: pems.rootPem,
+      ALPNProtocols: SIDECAR_HTTP,
+    }),
     ...options,
   } as ConnectionOptions);
   t.teardown(() => socket.destroy());

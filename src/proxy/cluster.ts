@@ -6,6 +6,7 @@ import { connectPlain, Inlet } from '../net/connect.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import { type Algorithm, Balancer } from '../upstream/balance.ts';
 import { EndpointHealth, mayEject, type Outcome } from '../upstream/outlier.ts';
+import { OFFERED_FOR_HTTP, OFFERED_FOR_TCP } from './alpn.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { Destination, Target } from './request.ts';
 import { poolOf, type RouteEndpoint, type RouteSpec, type UpstreamTls } from './route.ts';
@@ -74,12 +75,16 @@ export class EndpointTarget implements Target {
         maxRequestsPerConnection: pool.maxRequestsPerConnection ?? 0,
         idleTimeoutMs: pool.httpIdleTimeoutMs ?? IDLE_MS,
       },
-      open: done => this.open(done),
+      open: done => this.#open(OFFERED_FOR_HTTP, done),
     });
   }
 
-  /** Opens one connection; TLS peers are judged before `done`. */
+  /** Opens one connection for bytes; TLS peers are judged before `done`. */
   open(done: (why: string | null, duct: Duct | null) => void): void {
+    this.#open(OFFERED_FOR_TCP, done);
+  }
+
+  #open(alpn: readonly string[], done: (why: string | null, duct: Duct | null) => void): void {
     const { address, port, security } = this.endpoint;
     const settle = (why: string | null, duct: Duct | null): void => {
       this.#parts.recorder.upstreamConnect('outbound', why ?? 'success');
@@ -97,7 +102,14 @@ export class EndpointTarget implements Target {
     }
     const inlet = new Inlet();
     this.#parts.openTls(
-      { host: address, port, security, timeoutMs: this.#timeoutMs, inlet },
+      {
+        host: address,
+        port,
+        security,
+        timeoutMs: this.#timeoutMs,
+        inlet,
+        ...(security.mode === 'ISTIO_MUTUAL' && { alpn }),
+      },
       (why, duct, peer) => {
         if (peer !== null) this.peer = peer;
         settle(why, duct);

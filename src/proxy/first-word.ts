@@ -10,6 +10,7 @@ export interface FirstWordOptions {
   readonly timeoutMs: number;
   /** As for `peek`: about the client's bytes. */
   decide(bytes: Buffer): boolean | null;
+  readonly atEnd: boolean;
   /** Called once: the app spoke (`verdict` false and `fromApp`), or what `peek` says of the client. */
   done(verdict: boolean | null, fromClient: Buffer | null, fromApp: Buffer | null): void;
 }

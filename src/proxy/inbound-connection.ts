@@ -16,6 +16,7 @@ import {
   decideConnection,
   findingsOf,
 } from '../policy/decide.ts';
+import type { Service } from '../policy/inbound-path.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
@@ -26,6 +27,7 @@ import type { ExtAuthz } from './ext-authz.ts';
 import type { AuthzConnection } from './ext-authz-question.ts';
 import { firstWord } from './first-word.ts';
 import type { Inbound } from './inbound.ts';
+import { inboundFacts } from './inbound-facts.ts';
 import { InboundHttp, type InboundView, type TunnelEnds } from './inbound-http.ts';
 import { peek } from './peek.ts';
 import type { ProxiedRequest } from './request.ts';
@@ -38,8 +40,11 @@ const FLAG_CLIENT_GONE = 'DC';
 export interface Arrival {
   /** The workload port that it is for. */
   readonly port: number;
+  readonly serve: Service;
   readonly peer: PeerIdentity | null;
   readonly facts: HandshakeFacts | null;
+  /** Of TLS that is not terminated, too. */
+  readonly sni: string | null;
 }
 
 export class InboundConnection implements OpenConnection, InboundView {
@@ -59,6 +64,8 @@ export class InboundConnection implements OpenConnection, InboundView {
   #splice: Splice | null = null;
   #tcpRecord: AccessRecord | null = null;
   #protocol = 'detecting';
+  /** Nobody has looked yet whether a plaintext client speaks TLS. */
+  #unseen = false;
 
   constructor(hub: Inbound, socket: Socket, arrival: Arrival) {
     this.#hub = hub;
@@ -87,7 +94,7 @@ export class InboundConnection implements OpenConnection, InboundView {
   }
 
   get authzConnection(): AuthzConnection {
-    const { peer, port, facts } = this.#arrival;
+    const { peer, port, facts, sni } = this.#arrival;
     return {
       principal: peer?.id.uri ?? null,
       sourceIp: this.#socket.remoteAddress ?? '',
@@ -95,7 +102,7 @@ export class InboundConnection implements OpenConnection, InboundView {
       destinationIp: this.#socket.localAddress ?? '',
       destinationPort: port,
       localPrincipal: peer === null ? null : this.#hub.identity.id,
-      sni: facts?.sni ?? null,
+      sni,
       tlsVersion: facts?.tlsVersion ?? null,
     };
   }
@@ -120,31 +127,33 @@ export class InboundConnection implements OpenConnection, InboundView {
   get policy(): ConnectionPolicy {
     const { snapshot } = this.#hub;
     if (this.#policy !== null && this.#snapshot === snapshot) return this.#policy;
-    const { port, peer, facts } = this.#arrival;
+    const { port, peer, sni } = this.#arrival;
     this.#snapshot = snapshot;
     this.#policy = bindConnection(snapshot.authorization, {
       principal: peer?.id.uri ?? null,
       sourceIp: this.#socket.remoteAddress ?? '',
       destinationIp: this.#socket.localAddress ?? '',
       destinationPort: port,
-      sni: facts?.sni ?? null,
+      sni,
     });
     return this.#policy;
   }
 
   start(first: Buffer | null): void {
     const { settings, clock } = this.#hub.parts;
-    const protocol = this.#hub.protocolOf(this.#arrival.port);
+    const { serve, peer } = this.#arrival;
+    this.#unseen = peer === null && (first === null || first.length === 0);
     // HTTP/2 is not spoken yet: its preface gets 400 rather than a way past policy.
-    if (protocol === 'http' || protocol === 'http2') this.#serveHttp(first);
-    else if (protocol === 'tcp') this.#serveTcp(first);
-    else if (first?.length === 0) this.#awaitFirstWord();
+    if (serve === 'http') this.#serveHttp(first);
+    else if (serve === 'tcp' || this.#isDeniedTcp()) this.#serveTcp(first);
+    else if (serve === 'tcp-first' || first?.length === 0) this.#awaitFirstWord();
     else {
       peek(this.#socket, {
         clock,
         timeoutMs: settings.detectTimeoutMs,
         first,
         decide: isHttp1,
+        atEnd: false,
         done: (http, bytes) => {
           if (http === null && bytes?.length === 0) this.#awaitFirstWord();
           else this.#heard(http, bytes, null, null);
@@ -153,16 +162,15 @@ export class InboundConnection implements OpenConnection, InboundView {
     }
   }
 
+  /** Whether it said that it is TCP, and policy does not have that: a request inside would not make it better. */
+  #isDeniedTcp(): boolean {
+    return this.#arrival.serve === 'tcp-first' && !decideConnection(this.policy).allow;
+  }
+
   /** Silence is no protocol: the app is connected, in case it speaks first, and the client's first word still counts. */
   #awaitFirstWord(): void {
     const { settings, clock } = this.#hub.parts;
-    const secure = this.#arrival.peer !== null;
-    const options = {
-      clock,
-      timeoutMs: settings.tcpIdleTimeoutMs,
-      // A plaintext client may turn out to speak TLS after all.
-      decide: (bytes: Buffer) => (secure || isTls(bytes) === false ? isHttp1(bytes) : isTls(bytes)),
-    };
+    const options = { clock, timeoutMs: settings.tcpIdleTimeoutMs, decide: isHttp1, atEnd: false };
     if (!decideConnection(this.policy).allow || customMatches(this.policy, null) !== null) {
       peek(this.#socket, { ...options, done: (http, bytes) => this.#heard(http, bytes, null, null) });
       return;
@@ -188,7 +196,7 @@ export class InboundConnection implements OpenConnection, InboundView {
     app: PlainConnection | null,
     fromApp: Buffer | null,
   ): void {
-    if (http === false) {
+    if (http === false && !this.#mayBeMutual(bytes, fromApp)) {
       this.#serveTcp(bytes, app, fromApp);
       return;
     }
@@ -196,10 +204,16 @@ export class InboundConnection implements OpenConnection, InboundView {
     if (bytes === null || bytes.length === 0) {
       this.#socket.destroy();
       this.onClosed();
-    } else if (this.#arrival.peer === null && isTls(bytes) !== false) {
+    } else if (http === false) {
       this.onClosed();
-      this.#hub.detected(this.#socket, this.#arrival.port, true, bytes);
+      this.#hub.opens(this.#socket, this.#arrival.port, bytes);
     } else this.#serveHttp(bytes);
+  }
+
+  /** A client that was silent for long may turn out to speak TLS after all. */
+  #mayBeMutual(bytes: Buffer | null, fromApp: Buffer | null): boolean {
+    if (!this.#unseen || bytes === null || fromApp !== null || isTls(bytes) === false) return false;
+    return modeOn(this.#hub.snapshot, this.#arrival.port) !== 'DISABLE';
   }
 
   #serveHttp(first: Buffer | null): void {
@@ -384,7 +398,7 @@ export class InboundConnection implements OpenConnection, InboundView {
     if ((mode === 'STRICT' && peer === null) || foreign) this.destroy();
     else if (this.#splice !== null && this.#protocol === 'tcp' && !decideConnection(this.policy).allow) {
       this.destroy();
-    }
+    } else if (this.#isDeniedTcp()) this.destroy();
   }
 
   describe(): ConnectionRow {
@@ -414,22 +428,3 @@ export class InboundConnection implements OpenConnection, InboundView {
 }
 
 function ignore(): void {}
-
-/** What telemetry says of a connection. */
-export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): ConnectionFacts {
-  const { peer, facts } = arrival;
-  return {
-    direction: 'inbound',
-    sourcePrincipal: peer?.id.uri ?? null,
-    sourceNamespace: peer?.id.namespace ?? null,
-    destinationPrincipal: peer === null ? null : hub.identity.id,
-    destinationNamespace: hub.snapshot.workload.namespace,
-    destinationService: null,
-    security: peer === null ? 'none' : 'mutual_tls',
-    tlsVersion: facts?.tlsVersion ?? null,
-    sni: facts?.sni ?? null,
-    localAddress: `${socket.localAddress}:${socket.localPort}`,
-    remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
-    destinationPort: arrival.port === 0 ? null : arrival.port,
-  };
-}

@@ -1,23 +1,27 @@
 /**
- * The inbound hub: accept → (detect) → terminate mutual TLS → who is it → a connection that serves HTTP or bytes.
- * All of it runs once a connection; requests are `inbound-http.ts`.
+ * The inbound hub: accept → (the client's first bytes) → what becomes of it → (mutual TLS, who is it) → a connection that
+ * serves HTTP or bytes. All of it runs once a connection; requests are `inbound-http.ts`.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { PortProtocol } from '../config/resources.ts';
+import type { MtlsMode, PortProtocol } from '../config/resources.ts';
 import { FAILURES } from '../errors.ts';
 import type { Clock, HttpLimits } from '../http/exchange.ts';
 import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
+import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
 import { isTls } from '../net/detect.ts';
 import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
+import { inboundPath } from '../policy/inbound-path.ts';
 import { AccessRecord } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
+import { agreedProtocol } from './alpn.ts';
 import { AppDestination } from './app.ts';
 import type { Authorizers } from './authorizers.ts';
 import type { Connections } from './connections.ts';
-import { InboundConnection, inboundFacts } from './inbound-connection.ts';
+import { type Arrival, InboundConnection } from './inbound-connection.ts';
+import { inboundFacts } from './inbound-facts.ts';
 import { materialOf } from './material.ts';
 import { peek } from './peek.ts';
 import { modeOn, protocolOn, type Snapshot } from './snapshot.ts';
@@ -65,6 +69,7 @@ export class Inbound {
       material: materialOf(this.identity),
       minVersion: this.snapshot.resources.mesh.minTlsVersion,
       handshakeTimeoutMs: this.parts.settings.handshakeTimeoutMs,
+      agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
       judge: facts => this.#judge(facts),
       onSecure: (socket, peer, facts, raw) => this.#onSecure(socket, peer, facts, raw),
       onRefused: (reason, raw) => this.#onRefused(reason, raw),
@@ -127,19 +132,79 @@ export class Inbound {
     }
     this.parts.recorder.connectionAccepted('inbound');
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
+    this.opens(raw, port, null);
+  }
+
+  /**
+   * A connection begins. The mode on its port says how much of its first bytes has to be seen: nothing on a STRICT port,
+   * a ClientHello on a PERMISSIVE one.
+   *
+   * @param bytes what came of it already
+   */
+  opens(raw: Socket, port: number, bytes: Buffer | null): void {
     const mode = modeOn(this.snapshot, port);
-    if (mode === 'STRICT') this.#terminator.accept(raw);
-    else if (mode === 'DISABLE' && this.protocolOf(port) === 'tcp') this.#begin(raw, port, null, null, null);
-    else {
-      peek(raw, {
-        clock: this.parts.clock,
-        timeoutMs: this.parts.settings.detectTimeoutMs,
-        decide: isTls,
-        done: (tls, bytes) => {
-          if (bytes !== null) this.detected(raw, port, tls !== false && bytes.length > 0, bytes);
-        },
-      });
+    if (mode === 'STRICT') {
+      this.#terminate(raw, bytes);
+      return;
     }
+    const protocol = this.protocolOf(port);
+    if (mode === 'DISABLE' && (protocol === 'tcp' || protocol === 'auto')) {
+      const serve = protocol === 'tcp' ? 'tcp' : 'detect';
+      this.#begin(raw, { port, serve, peer: null, facts: null, sni: null }, bytes);
+      return;
+    }
+    const hello = new ClientHelloReader();
+    peek<Opening | 'ended'>(raw, {
+      clock: this.parts.clock,
+      timeoutMs: this.parts.settings.detectTimeoutMs,
+      first: bytes,
+      decide: mode === 'DISABLE' ? begun => tlsOrNot(begun) : begun => hello.look(begun),
+      atEnd: 'ended',
+      done: (opening, seen) => {
+        if (seen !== null) this.#opened(raw, { port, mode, opening }, seen);
+      },
+    });
+  }
+
+  /** Its first bytes came, or none for too long; `opening` null = not enough of them. */
+  #opened(
+    raw: Socket,
+    { port, mode, opening }: { port: number; mode: MtlsMode; opening: Opening | 'ended' | null },
+    bytes: Buffer,
+  ): void {
+    if (modeOn(this.snapshot, port) !== mode) {
+      this.opens(raw, port, bytes.length > 0 ? bytes : null);
+      return;
+    }
+    const protocol = this.protocolOf(port);
+    const silent = opening === null && bytes.length === 0;
+    if (opening === 'ended') this.refused(raw, 'connection_reset');
+    else if (opening === 'too-large') this.refused(raw, 'client_hello_too_large');
+    // An app that speaks first speaks no HTTP; without TLS, HTTP has its own patience.
+    else if (
+      opening === null &&
+      !(silent && (protocol === 'tcp' || protocol === 'auto' || mode === 'DISABLE'))
+    )
+      this.refused(raw, 'detect_timeout');
+    else {
+      const hello = opening === null || opening === 'not-tls' ? null : opening;
+      const path = inboundPath({ mode, protocol, tls: hello !== null, alpn: hello?.alpn ?? NO_ALPN });
+      if (path.closed !== null) this.refused(raw, path.closed);
+      else if (path.terminate) this.#terminate(raw, bytes);
+      else {
+        const sni = hello?.sni ?? null;
+        this.#begin(raw, { port, serve: path.serve, peer: null, facts: null, sni }, bytes);
+      }
+    }
+  }
+
+  #terminate(raw: Socket, bytes: Buffer | null): void {
+    if (raw.readableEnded) {
+      this.#onRefused('connection_reset', raw);
+      return;
+    }
+    if (bytes !== null && bytes.length > 0) raw.unshift(bytes);
+    this.#terminator.accept(raw);
   }
 
   protocolOf(port: number): PortProtocol {
@@ -151,38 +216,12 @@ export class Inbound {
     return this.parts.settings.app?.port ?? null;
   }
 
-  /**
-   * The first bytes came, or none for too long: TLS is terminated (PERMISSIVE) or, towards an HTTP port, refused
-   * (DISABLE). The mode may have changed since the accept.
-   */
-  detected(raw: Socket, port: number, tls: boolean, bytes: Buffer): void {
-    const mode = modeOn(this.snapshot, port);
-    const protocol = this.protocolOf(port);
-    if (mode === 'STRICT' || (tls && mode === 'PERMISSIVE')) {
-      if (raw.readableEnded) {
-        this.#onRefused('connection_reset', raw);
-        return;
-      }
-      if (bytes.length > 0) raw.unshift(bytes);
-      this.#terminator.accept(raw);
-    } else if (tls && protocol !== 'auto') this.refused(raw, 'mtls_disabled');
-    else if (bytes.length === 0 && protocol === 'http' && mode === 'PERMISSIVE')
-      this.refused(raw, 'detect_timeout');
-    else this.#begin(raw, port, null, null, bytes);
-  }
-
-  #begin(
-    socket: Socket,
-    port: number,
-    peer: PeerIdentity | null,
-    facts: HandshakeFacts | null,
-    first: Buffer | null,
-  ): void {
+  #begin(socket: Socket, arrival: Arrival, first: Buffer | null): void {
     if (this.draining) {
       socket.destroy();
       return;
     }
-    new InboundConnection(this, socket, { port, peer, facts }).start(first);
+    new InboundConnection(this, socket, arrival).start(first);
   }
 
   #judge(facts: HandshakeFacts): { ok: true; value: PeerIdentity } | { ok: false; reason: string } {
@@ -199,8 +238,17 @@ export class Inbound {
   #onSecure(socket: TLSSocket, peer: PeerIdentity, facts: HandshakeFacts, raw: Socket): void {
     this.parts.recorder.handshake('inbound', 'success', '');
     const port = this.#portOf(raw);
-    if (port === null || modeOn(this.snapshot, port) === 'DISABLE') socket.destroy();
-    else this.#begin(socket, port, peer, facts, null);
+    const mode = port === null ? 'DISABLE' : modeOn(this.snapshot, port);
+    if (port === null || mode === 'DISABLE') {
+      this.refused(raw, 'mtls_disabled');
+      return;
+    }
+    const opening = { protocol: this.protocolOf(port), tls: true, alpn: facts.offered };
+    let path = inboundPath({ mode, ...opening });
+    // The mode may have changed since the hello: it began as one that a STRICT port takes.
+    if (path.closed !== null || !path.terminate) path = inboundPath({ mode: 'STRICT', ...opening });
+    if (path.closed !== null) socket.destroy();
+    else this.#begin(socket, { port, serve: path.serve, peer, facts, sni: facts.sni }, null);
   }
 
   #onRefused(reason: string, raw: Socket): void {
@@ -210,7 +258,7 @@ export class Inbound {
 
   /** Closes a connection that never became one, and says why in the log. */
   refused(raw: Socket, why: string): void {
-    const record = new AccessRecord(inboundFacts(raw, { port: 0, peer: null, facts: null }, this));
+    const record = new AccessRecord(inboundFacts(raw, NOBODY, this));
     record.requestProtocol = 'tcp';
     record.protocol = null;
     record.flag = FAILURES.no_route.flag;
@@ -218,4 +266,16 @@ export class Inbound {
     raw.destroy();
     this.parts.recorder.refuseConnection(record);
   }
+}
+
+const NO_ALPN: readonly string[] = [];
+const NOBODY: Arrival = { port: 0, serve: 'tcp', peer: null, facts: null, sni: null };
+/** A hello that nobody read: TLS is refused, whatever it says. */
+const UNREAD: ClientHello = { sni: null, alpn: NO_ALPN };
+
+/** As much of a hello as a port in DISABLE wants to know. */
+function tlsOrNot(bytes: Buffer): Opening | null {
+  const tls = isTls(bytes);
+  if (tls === null) return null;
+  return tls ? UNREAD : 'not-tls';
 }

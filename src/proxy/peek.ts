@@ -5,26 +5,28 @@ import type { Clock } from '../http/exchange.ts';
 /** More than this undecided is not waited for. */
 const MAX_PEEK_BYTES = 32 * 1024;
 
-export interface PeekOptions {
+export interface PeekOptions<V> {
   readonly clock: Clock;
   /** 0 = for ever; after it the bytes so far are what there is. */
   readonly timeoutMs: number;
   /** Bytes read before. */
   readonly first?: Buffer | null;
-  /** true or false when the bytes decide; null = more are needed. */
-  decide(bytes: Buffer): boolean | null;
+  /** What the bytes so far are; null = more are needed. */
+  decide(bytes: Buffer): V | null;
+  /** The verdict when nothing can come any more: after a half-close. */
+  readonly atEnd: V;
   /**
    * Called once. After the timeout, or with too many bytes, `verdict` is null and `bytes` what came, empty for a silent
-   * client; after a half-close it is false, since nothing can come any more; the connection is gone: both null.
+   * client; the connection is gone: both null.
    */
-  done(verdict: boolean | null, bytes: Buffer | null): void;
+  done(verdict: V | null, bytes: Buffer | null): void;
 }
 
 /**
  * Reads until `decide` knows; leaves the socket paused with no listener of its own.
  * @returns stops it, without `done`, and gives back what came
  */
-export function peek(socket: Socket, options: PeekOptions): () => Buffer | null {
+export function peek<V>(socket: Socket, options: PeekOptions<V>): () => Buffer | null {
   const { clock } = options;
   let bytes: Buffer | null = options.first ?? null;
   const waiting = {
@@ -46,7 +48,7 @@ export function peek(socket: Socket, options: PeekOptions): () => Buffer | null 
     if (bytes === null) {
       finish(null, null);
       socket.destroy();
-    } else finish(false, bytes);
+    } else finish(options.atEnd, bytes);
   };
   const onClose = (): void => finish(null, null);
   let over = false;
@@ -57,12 +59,16 @@ export function peek(socket: Socket, options: PeekOptions): () => Buffer | null 
     socket.pause();
     return bytes;
   };
-  const finish = (verdict: boolean | null, seen: Buffer | null): void => {
+  const finish = (verdict: V | null, seen: Buffer | null): void => {
     if (over) return;
     stop();
     options.done(verdict, seen);
   };
   if (look()) return stop;
+  if (socket.readableEnded) {
+    onEnd();
+    return stop;
+  }
   clock.add(waiting);
   socket.on('data', onData).on('end', onEnd).on('close', onClose);
   socket.resume(); // an earlier peek left it paused, and a listener alone does not wake it

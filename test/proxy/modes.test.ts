@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { connect as connectSecure } from 'node:tls';
 import t, { type Test } from 'tap';
 import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
-import { dialTls, get, startApp, startTcpApp, Wire, wirePlain, wireTls } from '../peers.ts';
+import { dialTls, get, SIDECAR_HTTP, startApp, startTcpApp, Wire, wirePlain, wireTls } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 
 const authority = await testAuthority();
@@ -131,7 +131,9 @@ t.test('on a PERMISSIVE port', async t => {
     });
     raw.on('data', chunk => slow.push(chunk));
     const { certChainPem: cert, keyPem: key } = client;
-    const wire = new Wire(connectSecure({ socket: slow, cert, key, rejectUnauthorized: false }));
+    const wire = new Wire(
+      connectSecure({ socket: slow, cert, key, rejectUnauthorized: false, ALPNProtocols: SIDECAR_HTTP }),
+    );
     t.equal((await wire.ask(get('/'))).status, 200);
   });
 

@@ -1,0 +1,23 @@
+/** What telemetry says of an inbound connection. */
+import type { Socket } from 'node:net';
+import type { ConnectionFacts } from '../telemetry/record.ts';
+import type { Inbound } from './inbound.ts';
+import type { Arrival } from './inbound-connection.ts';
+
+export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): ConnectionFacts {
+  const { peer, facts, sni } = arrival;
+  return {
+    direction: 'inbound',
+    sourcePrincipal: peer?.id.uri ?? null,
+    sourceNamespace: peer?.id.namespace ?? null,
+    destinationPrincipal: peer === null ? null : hub.identity.id,
+    destinationNamespace: hub.snapshot.workload.namespace,
+    destinationService: null,
+    security: peer === null ? 'none' : 'mutual_tls',
+    tlsVersion: facts?.tlsVersion ?? null,
+    sni,
+    localAddress: `${socket.localAddress}:${socket.localPort}`,
+    remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
+    destinationPort: arrival.port === 0 ? null : arrival.port,
+  };
+}
