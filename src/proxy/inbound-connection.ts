@@ -8,14 +8,7 @@ import { connectPlain, type PlainConnection } from '../net/connect.ts';
 import { isHttp1, isTls, RequestLineScreen } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import type { HandshakeFacts } from '../net/tls.ts';
-import {
-  bindConnection,
-  type ConnectionPolicy,
-  type CustomMatch,
-  customMatches,
-  decideConnection,
-  findingsOf,
-} from '../policy/decide.ts';
+import { bindConnection, type ConnectionPolicy, customMatches, decideConnection } from '../policy/decide.ts';
 import type { Service } from '../policy/inbound-path.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
@@ -32,6 +25,7 @@ import { InboundHttp, type InboundView, type TunnelEnds } from './inbound-http.t
 import { peek } from './peek.ts';
 import type { ProxiedRequest } from './request.ts';
 import { modeOn, type Snapshot } from './snapshot.ts';
+import { admitTcp, mayTcp, type TcpArrival } from './tcp-admission.ts';
 import { openTunnel } from './tunnel.ts';
 
 const FLAG_CLIENT_GONE = 'DC';
@@ -47,7 +41,7 @@ export interface Arrival {
   readonly sni: string | null;
 }
 
-export class InboundConnection implements OpenConnection, InboundView {
+export class InboundConnection implements OpenConnection, InboundView, TcpArrival {
   readonly app: AppDestination;
   #hub: Inbound;
   #socket: Socket;
@@ -170,7 +164,9 @@ export class InboundConnection implements OpenConnection, InboundView {
   /** Silence is no protocol: the app is connected, in case it speaks first, and the client's first word still counts. */
   #awaitFirstWord(): void {
     const { settings, clock } = this.#hub.parts;
-    const options = { clock, timeoutMs: settings.tcpIdleTimeoutMs, decide: isHttp1, atEnd: false };
+    // Who says TCP is not kept waiting for what could still become a request: the screen ends it if it does.
+    const decide = this.#arrival.serve === 'tcp-first' ? beginsAsRequest : isHttp1;
+    const options = { clock, timeoutMs: settings.tcpIdleTimeoutMs, decide, atEnd: false };
     if (!decideConnection(this.policy).allow || customMatches(this.policy, null) !== null) {
       peek(this.#socket, { ...options, done: (http, bytes) => this.#heard(http, bytes, null, null) });
       return;
@@ -240,44 +236,29 @@ export class InboundConnection implements OpenConnection, InboundView {
     record.protocol = null;
     this.#tcpRecord = record;
     this.recorder.openConnection(this.facts);
-    if (!this.#mayTcp(record)) {
-      connected?.socket.destroy();
+    const admitted = admitTcp(this, record, () => this.#whenGone());
+    if (admitted === true) {
+      this.#socket.pause();
+      this.#connectTcp(record, first, connected, reply);
+      return;
+    }
+    // While a provider is asked the app is not there.
+    connected?.socket.destroy();
+    if (admitted === false) {
       this.#endTcp(record);
       return;
     }
     this.#socket.pause();
-    const matches = customMatches(this.policy, null);
-    if (matches === null) this.#connectTcp(record, first, connected, reply);
-    else {
-      connected?.socket.destroy();
-      void this.#askAboutTcp(record, matches).then(allowed => {
-        // What policy says may have changed meanwhile; a provider that only the new one names is not asked.
-        if (allowed && this.#mayTcp(record)) this.#connectTcp(record, first, null, null);
-        else this.#endTcp(record);
-      });
-    }
+    void admitted.then(allowed => {
+      if (allowed && !this.#socket.destroyed) this.#connectTcp(record, first, null, null);
+      else this.#endTcp(record);
+    });
   }
 
-  /** CUSTOM: every provider whose rules match must allow the connection. Never rejects. */
-  async #askAboutTcp(record: AccessRecord, matches: readonly CustomMatch[]): Promise<boolean> {
+  #whenGone(): AbortSignal {
     const gone = new AbortController();
-    const abort = (): void => gone.abort();
-    this.#socket.once('close', abort);
-    try {
-      for (const { provider, policy, rule, bad, decision } of matches) {
-        const authorizer = bad === null ? this.authorizer(provider) : null;
-        if (authorizer !== null && (await authorizer.checkConnection(this.authzConnection, gone.signal)))
-          continue;
-        record.decision = 'deny';
-        record.policy = policy;
-        record.policyRule = rule;
-        record.terminationDetails = decision?.reason ?? 'ext_authz_denied';
-        return false;
-      }
-      return !this.#socket.destroyed;
-    } finally {
-      this.#socket.off('close', abort);
-    }
+    this.#socket.once('close', () => gone.abort());
+    return gone.signal;
   }
 
   #connectTcp(
@@ -291,7 +272,8 @@ export class InboundConnection implements OpenConnection, InboundView {
     record.upstreamHost = this.app.name;
     const onConnected = (why: string | null, upstream: PlainConnection): void => {
       this.recorder.upstreamConnect('inbound', why ?? 'success');
-      if (why === null && !this.#socket.destroyed && this.#mayTcp(record)) {
+      // Asked again: policy may have changed since.
+      if (why === null && !this.#socket.destroyed && mayTcp(this, record)) {
         this.#join(record, { upstream, first, reply });
         return;
       }
@@ -308,23 +290,6 @@ export class InboundConnection implements OpenConnection, InboundView {
     };
     if (connected === null) connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, onConnected);
     else onConnected(null, connected);
-  }
-
-  /** Asks policy, and notes what it said; asked again once the app is connected, since policy may have changed. */
-  #mayTcp(record: AccessRecord): boolean {
-    record.findings = findingsOf(this.policy, null);
-    const decision = decideConnection(this.policy);
-    record.decision = decision.allow ? 'allow' : 'deny';
-    record.policy = decision.policy ?? decision.missed;
-    record.policyRule = decision.rule;
-    if (decision.allow) return true;
-    record.terminationDetails = decision.reason;
-    if (this.denials.explain) {
-      const lines: string[] = [];
-      decideConnection(this.policy, lines);
-      record.explanation = lines;
-    }
-    return false;
   }
 
   #endTcp(record: AccessRecord): void {
@@ -428,3 +393,7 @@ export class InboundConnection implements OpenConnection, InboundView {
 }
 
 function ignore(): void {}
+
+function beginsAsRequest(bytes: Buffer): boolean {
+  return isHttp1(bytes) ?? false;
+}

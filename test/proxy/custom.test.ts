@@ -175,7 +175,7 @@ t.test('TCP: the provider is asked before the app hears a byte', async t => {
     certs,
     app: echo.port,
     manifests: manifests(provider),
-    flags: ['--protocol', `${echo.port}=tcp`],
+    flags: ['--protocol', `${echo.port}=tcp`, '--explain-denials'],
   });
   const wire = await wireTls(t, sidecar.ports.inbound, client);
   wire.socket.write('hello');
@@ -187,7 +187,11 @@ t.test('TCP: the provider is asked before the app hears a byte', async t => {
   refused.socket.write('hello');
   await t.rejects(refused.until(bytes => (bytes.length > 0 ? bytes : null)));
   t.equal(echo.connections(), 1);
-  t.match(await sidecar.access.take(line => line.policy_decision === 'deny'), { policy: 'foo/ask' });
+  t.match(await sidecar.access.take(line => line.policy_decision === 'deny'), {
+    policy: 'foo/ask',
+    connection_termination_details: 'ext_authz_denied',
+    policy_trace: [/^CUSTOM foo\/ask rule 0: /],
+  });
 });
 
 t.test('a provider that is not there: 403, or the request passes with failOpen', async t => {
