@@ -34,11 +34,13 @@ async function start(t: Test, app: number, flags: readonly string[], manifests =
   return startSidecar(t, { certs: temporaryIdentity(t, own), app, manifests, flags });
 }
 
+const SAYS_TCP = 'mutual TLS of a sidecar that says TCP';
+
 /** The ways in on which the first bytes tell what a connection is: how they are called, and a client of each. */
 const WAYS = {
   plaintext: { manifests: 'kind: MeshConfig\n', dial: (t: Test, port: number) => wirePlain(t, port) },
   'mutual TLS of a client that is no sidecar': { manifests: STRICT, dial: unmarked },
-  'mutual TLS of a sidecar that says TCP': {
+  [SAYS_TCP]: {
     manifests: 'kind: MeshConfig\n',
     dial: (t: Test, port: number) => wireTls(t, port, client, { ALPNProtocols: SIDECAR_TCP }),
   },
@@ -81,6 +83,7 @@ async function speaks(sidecar: Sidecar, protocol: string): Promise<boolean> {
 t.test('what is sent byte by byte is what it is in one piece', async t => {
   const http = await startApp(t);
   await onEachWay(t, http.port, LONG, async (sidecar, dial, way) => {
+    if (way === SAYS_TCP) return; // it is not kept waiting: see below
     const wire = await dial();
     for (const byte of get('/slow', `${XFCC}: evil`)) {
       wire.send(byte);
@@ -156,6 +159,36 @@ t.test('a request line that comes in odd pieces is never whole at the app', asyn
   }
   t.match(await sidecar.access.take(l => l.connection_termination_details === 'http_on_a_tcp_connection'), {
     bytes_received: 2,
+  });
+});
+
+t.test('who says TCP is not kept waiting for what could still become a request', async t => {
+  const echo = await startTcpApp(t, socket => socket.pipe(socket));
+  const { manifests, dial } = WAYS[SAYS_TCP];
+  const sidecar = await start(t, echo.port, LONG, manifests);
+  for (const bytes of ['P', 'PING', 'GET', 'ABCD efgh']) {
+    const wire = await dial(t, sidecar.ports.inbound);
+    wire.send(bytes);
+    t.equal((await wire.take(bytes.length)).toString(), bytes);
+  }
+  t.test('and does not get one past policy in pieces', async t => {
+    const evil = get('/', `${XFCC}: By=x;URI=spiffe://evil`);
+    for (const cut of [1, 3, 4, 7, 10]) {
+      const app = await startApp(t);
+      const own = await start(t, app.port, LONG, manifests);
+      const wire = await dial(t, own.ports.inbound);
+      wire.send(evil.slice(0, cut));
+      await settled(t, own);
+      wire.send(evil.slice(cut));
+      const reply = await wire.reply().catch(() => null);
+      if (reply !== null) t.notMatch(valuesOf(reply.received(), XFCC), ['evil'], `cut at ${cut}: a request`);
+      else {
+        const details = 'http_on_a_tcp_connection';
+        t.match(await own.access.take(l => l.connection_termination_details === details), {
+          bytes_received: cut,
+        });
+      }
+    }
   });
 });
 
