@@ -4,15 +4,16 @@ import type { CustomMatch, Decision, DryRun } from './decision.ts';
 import { type ConnectionFacts, connectionHolds } from './match.ts';
 import { bothOf, isCertain, type Question, questionOf } from './question.ts';
 import type { Alternative, CompiledRule, Group } from './rule.ts';
-import { FEW } from './sieve.ts';
+import { FEW, type Sieve } from './sieve.ts';
+import type { Post } from './text-index.ts';
 
 /** Rules that can still match, in order; lists side by side, since most of a long one is passed over. */
 export interface BoundList<T> {
   /** What follows when the rule matches. */
   readonly outcomes: readonly T[];
   readonly questions: readonly Question[];
-  /** The rule's number in its set. */
-  readonly seats: readonly number[];
+  /** How the sieve knows the rule. */
+  readonly posts: readonly Post[];
 }
 
 /** The rules of one policy that can still match. */
@@ -43,18 +44,26 @@ export interface BoundRules {
   readonly sieves: Sieves;
 }
 
+interface Given {
+  readonly facts: ConnectionFacts;
+  readonly sieve: Sieve | null;
+}
+
 /** Settles what the connection answers. */
 export function bindRules(rules: RuleSet, facts: ConnectionFacts): BoundRules {
-  const deny = bindList(rules.deny, facts, rule => rule.decision);
-  const allow = bindList(rules.allow, facts, rule => rule.decision);
+  const { sieves, otherwise } = rules;
+  const deny = bindList(rules.deny, { facts, sieve: sieves.decision }, rule => rule.decision);
+  const allow = bindList(rules.allow, { facts, sieve: sieves.decision }, rule => rule.decision);
   const custom = rules.custom
-    .map(provider => bindList(provider.rules, facts, rule => rule.match))
+    .map(provider => bindList(provider.rules, { facts, sieve: sieves.custom }, rule => rule.match))
     .filter(list => !isEmpty(list));
   const audit = rules.audit
-    .map(({ policy, rules }) => ({ policy, rules: bindList(rules, facts, () => true as const) }))
+    .map(({ policy, rules }) => ({
+      policy,
+      rules: bindList(rules, { facts, sieve: sieves.findings }, () => true as const),
+    }))
     .filter(({ rules }) => !isEmpty(rules));
-  const trials = rules.dryRun.map(policy => bindTrial(policy, facts));
-  const { otherwise, sieves } = rules;
+  const trials = rules.dryRun.map(policy => bindTrial(policy, { facts, sieve: sieves.findings }));
   return {
     constant: certain(deny) ?? (isEmpty(deny) ? (certain(allow) ?? none(allow, otherwise)) : null),
     deny,
@@ -71,17 +80,17 @@ export function bindRules(rules: RuleSet, facts: ConnectionFacts): BoundRules {
   };
 }
 
-function bindTrial({ policy, action, rules }: PolicyRules, facts: ConnectionFacts): BoundTrial {
+function bindTrial({ policy, action, rules }: PolicyRules, given: Given): BoundTrial {
   return {
     policy,
-    rules: bindList(rules, facts, () => true as const),
+    rules: bindList(rules, given, () => true as const),
     matched: { policy, decision: action === 'DENY' ? 'deny' : 'allow' },
     unmatched: action === 'DENY' ? null : { policy, decision: 'deny' },
   };
 }
 
 function isLong(lists: readonly BoundList<unknown>[]): boolean {
-  return lists.reduce((sum, { seats }) => sum + seats.length, 0) > FEW;
+  return lists.reduce((sum, { posts }) => sum + posts.length, 0) > FEW;
 }
 
 /** The decision of the first rule when it matches whatever the request. */
@@ -93,28 +102,28 @@ function none(rules: BoundList<Decision>, otherwise: Decision): Decision | null 
   return isEmpty(rules) ? otherwise : null;
 }
 
-function isEmpty({ seats }: BoundList<unknown>): boolean {
-  return seats.length === 0;
+function isEmpty({ posts }: BoundList<unknown>): boolean {
+  return posts.length === 0;
 }
 
 /** Rules that can still match here; those behind one that always matches can never be reached. */
 function bindList<R extends CompiledRule, T>(
   rules: readonly R[],
-  facts: ConnectionFacts,
+  { facts, sieve }: Given,
   outcomeOf: (rule: R) => T,
 ): BoundList<T> {
   const outcomes: T[] = [];
   const questions: Question[] = [];
-  const seats: number[] = [];
+  const posts: Post[] = [];
   for (const rule of rules) {
     const question = rule.never === null ? bindRule(rule, facts) : null;
     if (question === null) continue;
     outcomes.push(outcomeOf(rule));
     questions.push(question);
-    seats.push(rule.seat);
+    posts.push(sieve === null ? ~rule.seat : sieve.postOf(rule));
     if (isCertain(question)) break;
   }
-  return { outcomes, questions, seats };
+  return { outcomes, questions, posts };
 }
 
 /** What is left to ask; null when a group has no alternative left. */

@@ -1,7 +1,7 @@
 // Hot path: isRequestPrincipal and claimMatches run for clauses of every request and allocate nothing.
 /** What policy asks of a verified token: who it is about, and its claims. Claims are Unicode text, not bytes. */
 import type { VerifiedJwt } from './attributes.ts';
-import { matchesText, type TextMatcher } from './text.ts';
+import { isFilled, matchesText, type TextMatcher } from './text.ts';
 
 /** One value of `requestPrincipals` with a `*`. */
 interface PrincipalPattern {
@@ -80,8 +80,7 @@ function partMatches({ how, text }: Part, given: string): boolean {
     case 'suffix':
       return given.endsWith(text);
     case 'present':
-      // Istio's `.+`: a dot is no line feed.
-      return given !== '' && !given.includes('\n');
+      return isFilled(given);
   }
 }
 

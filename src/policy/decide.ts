@@ -8,9 +8,9 @@ import type { CustomMatch, Decision, DryRun, Findings } from './decision.ts';
 import { type ConnectionFacts, identityOf } from './match.ts';
 import { holds, type Question } from './question.ts';
 import type { Reading } from './reading.ts';
-import { ALWAYS } from './sieve.ts';
+import { passes } from './sieve.ts';
 import { lowerCase } from './text.ts';
-import type { Marks } from './text-index.ts';
+import type { Marks, Post } from './text-index.ts';
 import { traceCustom, traceDecision, traceFindings } from './trace.ts';
 
 export type { CustomMatch, Decision, Findings } from './decision.ts';
@@ -183,15 +183,12 @@ function judge({ deny, allow, otherwise, sieves }: BoundRules, reading: Reading)
  * @param marks those that the sieve lets through; null = all
  */
 function firstOf<T>(
-  { outcomes, questions, seats }: BoundList<T>,
+  { outcomes, questions, posts }: BoundList<T>,
   reading: Reading,
   marks: Marks | null,
 ): T | null {
-  for (let i = 0; i < seats.length; i++) {
-    if (marks !== null) {
-      const mark = marks.seats[seats[i] as number];
-      if (mark !== marks.round && mark !== ALWAYS) continue;
-    }
+  for (let i = 0; i < posts.length; i++) {
+    if (marks !== null && !passes(posts[i] as Post, marks)) continue;
     if (holds(questions[i] as Question, reading)) return outcomes[i] as T;
   }
   return null;

@@ -1,8 +1,9 @@
 /**
- * Of each rule the clause whose values are the rarest among all rules: when a request meets none of them, the rule need not
- * be asked.
+ * What spares a rule from being asked. Of each rule the clause whose values are the rarest among all rules guards it: a
+ * request that meets none of them cannot match. And a request that meets a value of a negated clause cannot either.
  */
 import type { Block } from './address.ts';
+import { isExact } from './address-index.ts';
 import type { Part, RequestPrincipals } from './claims.ts';
 import type { RequestClause, TextAttribute } from './match.ts';
 import type { CompiledRule, Group } from './rule.ts';
@@ -13,10 +14,17 @@ import type { Literal } from './text-index.ts';
 export type GuardSubject =
   | { readonly on: TextAttribute }
   | { readonly on: 'header'; readonly slot: number }
-  | { readonly on: 'claim'; readonly path: readonly string[] };
+  | { readonly on: 'claim'; readonly path: readonly string[] }
+  /** Issuer and subject; only whether there are any. */
+  | { readonly on: 'requestPrincipal' };
+
+interface AnyGuard {
+  /** Equal for guards that are met by the same requests. */
+  readonly id: string;
+}
 
 /** A text that must be met. */
-export interface TextGuard {
+export interface TextGuard extends AnyGuard {
   readonly subject: GuardSubject;
   /** Equal for equal subjects. */
   readonly key: string;
@@ -24,80 +32,108 @@ export interface TextGuard {
 }
 
 /** The request must come from there. */
-export interface BlockGuard {
+export interface BlockGuard extends AnyGuard {
   readonly block: Block;
 }
 
 export type Guard = TextGuard | BlockGuard;
 
-/** The guards of each rule, in the order of `rules`, one of which must be met; null = it is always asked. */
-export function guardsOf(rules: readonly CompiledRule[]): (readonly Guard[] | null)[] {
-  const candidates = rules.map(({ groups }) => groups.map(candidatesOf));
-  const uses = new Map<string, number>();
-  for (const guard of candidates.flat(5)) {
-    const use = useOf(guard);
-    uses.set(use, (uses.get(use) ?? 0) + 1);
-  }
-  return candidates.map(groups => rarest(groups, uses));
+/** What looking a request up says about a rule. */
+export interface Guards {
+  /** One of them must be met; null = the rule has no guard. */
+  readonly wanted: readonly Guard[] | null;
+  /** None of them may be met. */
+  readonly unwanted: readonly Guard[];
 }
 
-function useOf(guard: Guard): string {
-  if ('block' in guard) return `${guard.block.bits}/${guard.block.words.join()}`;
-  return `${guard.key} ${guard.literal.how} ${guard.literal.text}`;
+/** The guards of each rule, in the order of `rules`. */
+export function guardsOf(rules: readonly CompiledRule[]): Guards[] {
+  const candidates = rules.map(({ groups }) => groups.map(candidatesOf));
+  const uses = new Map<string, number>();
+  for (const { id } of candidates.flat(5)) uses.set(id, (uses.get(id) ?? 0) + 1);
+  return candidates.map((groups, i) => ({
+    wanted: rarest(groups, uses),
+    unwanted: (rules[i] as CompiledRule).groups.flatMap(unwantedIn),
+  }));
+}
+
+/** Where there is no alternative a negated clause that fails refutes the rule. */
+function unwantedIn(group: Group): Guard[] {
+  const [only, ...others] = group;
+  if (only === undefined || others.length > 0) return [];
+  return only.request.flatMap(clause => (clause.negated ? refuting(clause) : []));
+}
+
+/** Values whose match is certain when they are found. */
+function refuting(clause: RequestClause): Guard[] {
+  switch (clause.attribute) {
+    case 'remoteIp':
+      return clause.addresses.blocks.filter(isExact).map(blockGuard);
+    case 'requestPrincipal':
+      return clause.principals.patterns.some(({ iss, sub }) => iss.how === 'present' && sub.how === 'present')
+        ? [guardOf({ on: 'requestPrincipal' }, 'present', '')]
+        : [];
+    case 'claim':
+      return plainGuards({ on: 'claim', path: clause.path }, clause.text);
+    case 'header':
+      return plainGuards({ on: 'header', slot: clause.slot }, clause.text);
+    default:
+      return plainGuards({ on: clause.attribute }, clause.text);
+  }
 }
 
 /** What a value can be looked up by: any of them will do. */
 type Options = readonly Guard[];
 
-/** Of each alternative the clauses that may guard it, value by value. */
-function candidatesOf(group: Group): (readonly Options[])[][] {
+/** What a clause can be looked up by, value by value. */
+type Values = readonly Options[];
+type Uses = ReadonlyMap<string, number>;
+
+/** Of each alternative the clauses that may guard it. */
+function candidatesOf(group: Group): Values[][] {
   return group.map(({ request }) => request.map(optionsIn).filter(values => values !== null));
 }
 
-interface Choice {
-  readonly guards: readonly Guard[];
-  /** How many rules share them. */
-  readonly weight: number;
-}
-
-function rarest(groups: readonly (readonly Options[])[][][], uses: ReadonlyMap<string, number>) {
-  let best: Choice = { guards: [], weight: Number.POSITIVE_INFINITY };
+function rarest(groups: readonly (readonly Values[])[][], uses: Uses): Guard[] | null {
+  let best: readonly Values[] | null = null;
+  let least = Number.POSITIVE_INFINITY;
   for (const alternatives of groups) {
     // An alternative without a guard may hold whatever the request is.
     if (alternatives.some(clauses => clauses.length === 0)) continue;
-    const chosen = alternatives.map(clauses => clauses.map(values => choose(values, uses)).reduce(lighter));
-    best = lighter(best, sumOf(chosen));
+    const chosen = alternatives.map(clauses => rarestOf(clauses, values => weightOf(values, uses)));
+    const weight = chosen.reduce((sum, values) => sum + weightOf(values, uses), 0);
+    if (weight >= least) continue;
+    best = chosen;
+    least = weight;
   }
-  return best.weight === Number.POSITIVE_INFINITY ? null : best.guards;
+  return best?.flat().map(options => rarestOf(options, guard => usesOf(guard, uses))) ?? null;
 }
 
-/** Of each value the rarest option. */
-function choose(values: readonly Options[], uses: ReadonlyMap<string, number>): Choice {
-  const choices = values.map(options => options.map(guard => weighed(guard, uses)).reduce(lighter));
-  return sumOf(choices);
+function rarestOf<T>(all: readonly T[], weigh: (one: T) => number): T {
+  return all.length === 1 ? (all[0] as T) : all.reduce((a, b) => (weigh(b) < weigh(a) ? b : a));
 }
 
-function weighed(guard: Guard, uses: ReadonlyMap<string, number>): Choice {
-  return { guards: [guard], weight: uses.get(useOf(guard)) as number };
+/** How many rules share the rarest guards of all values. */
+function weightOf(values: Values, uses: Uses): number {
+  let weight = 0;
+  for (const options of values) {
+    let least = Number.POSITIVE_INFINITY;
+    for (const guard of options) least = Math.min(least, usesOf(guard, uses));
+    weight += least;
+  }
+  return weight;
 }
 
-function lighter(a: Choice, b: Choice): Choice {
-  return b.weight < a.weight ? b : a;
+function usesOf({ id }: Guard, uses: Uses): number {
+  return uses.get(id) as number;
 }
 
-function sumOf(choices: readonly Choice[]): Choice {
-  return {
-    guards: choices.flatMap(({ guards }) => guards),
-    weight: choices.reduce((sum, { weight }) => sum + weight, 0),
-  };
-}
-
-/** null when the clause can hold without meeting any text: it is negated, or asks for presence. */
+/** null when the clause can hold without meeting anything that is looked up. */
 function optionsIn(clause: RequestClause): readonly Options[] | null {
   if (clause.negated) return null;
   switch (clause.attribute) {
     case 'remoteIp':
-      return clause.addresses.blocks.map(block => [{ block }]);
+      return clause.addresses.blocks.map(block => [blockGuard(block)]);
     case 'requestPrincipal':
       return useful(principalOptions(clause.principals));
     case 'claim':
@@ -110,21 +146,46 @@ function optionsIn(clause: RequestClause): readonly Options[] | null {
 }
 
 function textOptions(subject: GuardSubject, text: TextMatcher): readonly Options[] | null {
-  const { exact, exacts, prefixes, suffixes, templates, presence } = text;
-  if (presence !== null) return null;
-  const key = JSON.stringify(subject);
-  const guard = (how: Literal['how']) => (text: string) => ({ subject, key, literal: { how, text } });
-  const one = (how: Literal['how']) => (text: string) => [guard(how)(text)];
-  return useful([
-    ...(exact === null ? [] : [one('exact')(exact)]),
-    ...[...(exacts ?? [])].map(one('exact')),
-    ...prefixes.map(one('prefix')),
-    ...suffixes.map(one('suffix')),
-    ...templates.map(template => [
-      ...template.segments.map(guard('segment')),
-      guard('prefix')(template.head),
-    ]),
+  const plain = plainGuards(subject, text).map(guard => [guard]);
+  // Whatever matches at all is there.
+  if (text.presence !== null) return plain.slice(-1);
+  const templates = text.templates.map(({ head, segments }) => [
+    ...segments.map(segment => guardOf(subject, 'segment', segment)),
+    guardOf(subject, 'prefix', head),
   ]);
+  return useful([...plain, ...templates]);
+}
+
+/** One guard a value, presence last; without templates. */
+function plainGuards(subject: GuardSubject, text: TextMatcher): TextGuard[] {
+  const { exact, exacts, prefixes, suffixes, presence } = text;
+  const guards: TextGuard[] = [];
+  if (exact !== null) guards.push(guardOf(subject, 'exact', exact));
+  for (const text of exacts ?? []) guards.push(guardOf(subject, 'exact', text));
+  for (const text of prefixes) guards.push(guardOf(subject, 'prefix', text));
+  for (const text of suffixes) guards.push(guardOf(subject, 'suffix', text));
+  if (presence !== null) guards.push(guardOf(subject, presence === 'any' ? 'present' : 'filled', ''));
+  return guards;
+}
+
+function guardOf(subject: GuardSubject, how: Literal['how'], text: string): TextGuard {
+  const key = keyOf(subject);
+  return { id: `${key} ${how} ${text}`, subject, key, literal: { how, text } };
+}
+
+function blockGuard(block: Block): BlockGuard {
+  return { id: `${block.words.join('.')}/${block.bits}`, block };
+}
+
+function keyOf(subject: GuardSubject): string {
+  switch (subject.on) {
+    case 'header':
+      return `header ${subject.slot}`;
+    case 'claim':
+      return `claim ${subject.path.join('][')}`;
+    default:
+      return subject.on;
+  }
 }
 
 function principalOptions({ exact, patterns }: RequestPrincipals): readonly TextGuard[][] {
@@ -138,13 +199,13 @@ function principalOptions({ exact, patterns }: RequestPrincipals): readonly Text
 }
 
 function partGuards(name: 'iss' | 'sub', { how, text }: Part): TextGuard[] {
-  if (how === 'present') return [];
-  const subject: GuardSubject = { on: 'claim', path: [name] };
-  return [{ subject, key: JSON.stringify(subject), literal: { how, text } }];
+  return [guardOf({ on: 'claim', path: [name] }, how === 'present' ? 'filled' : how, text)];
 }
 
-/** An empty text is met by anything, or never: looking it up says nothing. */
+/** The empty beginning of a text says nothing. */
 function useful(values: readonly (readonly TextGuard[])[]): readonly Options[] | null {
-  const options = values.map(guards => guards.filter(({ literal }) => literal.text !== ''));
+  const options = values.map(guards =>
+    guards.filter(({ literal }) => literal.text !== '' || literal.how === 'filled'),
+  );
   return options.some(guards => guards.length === 0) ? null : options;
 }

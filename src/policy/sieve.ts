@@ -5,19 +5,17 @@
  */
 
 import { AddressIndex } from './address-index.ts';
-import { claimOf } from './claims.ts';
-import { type GuardSubject, guardsOf, type TextGuard } from './guard.ts';
+import { claimOf, compileRequestPrincipals, isRequestPrincipal } from './claims.ts';
+import { type Guard, type GuardSubject, guardsOf, type TextGuard } from './guard.ts';
 import type { TextAttribute } from './match.ts';
 import type { Reading } from './reading.ts';
 import type { CompiledRule } from './rule.ts';
-import { type Marks, TextIndex } from './text-index.ts';
+import { type Marks, type Post, TextIndex } from './text-index.ts';
 
 /** So many rules are asked one by one sooner than what they ask for is looked up. */
 export const FEW = 12;
-/** The mark of a rule without a guard, which is always asked. */
-export const ALWAYS = 0;
-/** The mark of a rule that no round has found yet; rounds count from 1 and begin anew before this one. */
-const NEVER = 0xffff_ffff;
+/** The mark of a rule that no round has found yet; rounds begin anew before they come to it. */
+const NONE = 0xffff_ffff;
 
 interface Lookup {
   readonly subject: GuardSubject;
@@ -26,42 +24,47 @@ interface Lookup {
 
 export class Sieve {
   readonly #lookups: readonly Lookup[];
-  /** Where requests come from; null when no rule is guarded by that. */
+  /** Where requests come from; null when nothing depends on that. */
   readonly #remotes: AddressIndex | null;
   readonly #marks: Marks;
-  /** As they were before the first round. */
-  readonly #blank: Uint32Array;
+  /** By seat: 1 = the rule has a guard. */
+  readonly #guarded: Uint8Array;
 
   /** @param rules each with a seat of its own below `size` */
   constructor(rules: readonly CompiledRule[], size: number) {
-    const seats = new Uint32Array(size);
     const lookups = new Map<string, Lookup>();
-    let remotes: AddressIndex | null = null;
-    for (const [i, guards] of guardsOf(rules).entries()) {
+    const guarded = new Uint8Array(size);
+    const remotes = new AddressIndex();
+    const enter = (guard: Guard, post: Post) => {
+      if ('block' in guard) remotes.add(guard.block, post);
+      else lookupOf(lookups, guard).index.add(guard.literal, post);
+    };
+    for (const [i, { wanted, unwanted }] of guardsOf(rules).entries()) {
       const { seat } = rules[i] as CompiledRule;
-      seats[seat] = guards === null ? ALWAYS : NEVER;
-      for (const guard of guards ?? []) {
-        if ('block' in guard) {
-          remotes ??= new AddressIndex();
-          remotes.add(guard.block, seat);
-        } else enter(lookups, guard, seat);
-      }
+      if (wanted !== null) guarded[seat] = 1;
+      for (const guard of wanted ?? []) enter(guard, seat);
+      for (const guard of unwanted) enter(guard, ~seat);
     }
-    this.#remotes = remotes;
     this.#lookups = [...lookups.values()];
-    this.#blank = seats.slice();
-    this.#marks = { seats, round: 0 };
+    this.#remotes = remotes.isEmpty ? null : remotes;
+    this.#guarded = guarded;
+    this.#marks = { seats: new Uint32Array(size).fill(NONE), hit: 0, veto: 1 };
   }
 
-  /**
-   * Begins a request.
-   * @returns the marks: a rule may match when the mark at its seat is the round's number or ALWAYS
-   */
+  /** How the rule is to be looked for: its seat when it has a guard, else the complement. */
+  postOf({ seat }: CompiledRule): Post {
+    return this.#guarded[seat] === 1 ? seat : ~seat;
+  }
+
+  /** Looks a request up; see `passes`. */
   mark(reading: Reading): Marks {
     const marks = this.#marks;
-    if (++marks.round === NEVER) {
-      marks.seats.set(this.#blank);
-      marks.round = 1;
+    marks.hit += 2;
+    marks.veto += 2;
+    if (marks.veto >= NONE) {
+      marks.seats.fill(NONE);
+      marks.hit = 0;
+      marks.veto = 1;
     }
     const lookups = this.#lookups;
     for (let i = 0; i < lookups.length; i++) lookUp(lookups[i] as Lookup, reading, marks);
@@ -70,13 +73,18 @@ export class Sieve {
   }
 }
 
-function enter(lookups: Map<string, Lookup>, { key, subject, literal }: TextGuard, seat: number): void {
+/** Whether the rule may match the request that was looked up. */
+export function passes(post: Post, { seats, hit, veto }: Marks): boolean {
+  return post >= 0 ? seats[post] === hit : seats[~post] !== veto;
+}
+
+function lookupOf(lookups: Map<string, Lookup>, { key, subject }: TextGuard): Lookup {
   let lookup = lookups.get(key);
   if (lookup === undefined) {
     lookup = { subject, index: new TextIndex() };
     lookups.set(key, lookup);
   }
-  lookup.index.add(literal, seat);
+  return lookup;
 }
 
 function lookUp({ subject, index }: Lookup, reading: Reading, marks: Marks): void {
@@ -89,10 +97,15 @@ function lookUp({ subject, index }: Lookup, reading: Reading, marks: Marks): voi
     case 'claim':
       lookUpClaim(claimOf(subject.path, reading.request.jwt), index, marks);
       return;
+    case 'requestPrincipal':
+      if (isRequestPrincipal(ANYBODY, reading.request.jwt)) index.mark('', marks);
+      return;
     default:
       index.mark(textOf(subject.on, reading), marks);
   }
 }
+
+const ANYBODY = compileRequestPrincipals(['*']);
 
 function lookUpClaim(value: unknown, index: TextIndex, marks: Marks): void {
   if (typeof value === 'string') index.mark(value, marks);

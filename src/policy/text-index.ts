@@ -1,52 +1,78 @@
 // Hot path: mark runs for every request and allocates nothing.
 /** Which of many literals a text equals, begins with or ends with, found in one walk along the text. */
+import { isFilled } from './text.ts';
 
-/** What a text must look like for a rule to be worth asking. */
+/** What a text may look like. */
 export interface Literal {
-  /** `segment`: what stands somewhere between two slashes. */
-  readonly how: 'exact' | 'prefix' | 'suffix' | 'segment';
-  /** Not empty. */
+  /** `segment`: what stands somewhere between two slashes; `filled`: not empty; `present`: whatever it is. */
+  readonly how: 'exact' | 'prefix' | 'suffix' | 'segment' | 'filled' | 'present';
+  /** Empty for `filled` and `present` only. */
   readonly text: string;
 }
 
-/** Where the rules that are worth asking are noted: the round's number at the rule's seat. */
+/** What the request that is looked up means for each rule, at the rule's seat. */
 export interface Marks {
   readonly seats: Uint32Array;
-  round: number;
+  /** The mark of a rule whose guard it meets. */
+  hit: number;
+  /** The mark of a rule with a negated clause that it fails. */
+  veto: number;
 }
+
+/** A rule's seat, or its complement where a literal that is met refutes the rule. */
+export type Post = number;
 
 /** A node of a radix tree. */
 interface Node {
   /** What stands between the parent and here, in the tree's direction. */
   label: string;
   /** The rules whose literal ends here. */
-  readonly seats: number[];
+  readonly posts: Post[];
   /** By the first code unit of their labels; null = none. */
   children: Map<number, Node> | null;
 }
 
 export class TextIndex {
-  readonly #exact = new Map<string, number[]>();
-  readonly #prefixes: Node = { label: '', seats: [], children: null };
+  readonly #exact = new Map<string, Post[]>();
+  readonly #prefixes: Node = { label: '', posts: [], children: null };
   /** Of texts read backwards. */
-  readonly #suffixes: Node = { label: '', seats: [], children: null };
+  readonly #suffixes: Node = { label: '', posts: [], children: null };
   /** By hash: a path is not cut up to be looked up. */
-  readonly #segments = new Map<number, number[]>();
+  readonly #segments = new Map<number, Post[]>();
+  readonly #filled: Post[] = [];
+  readonly #present: Post[] = [];
 
-  add({ how, text }: Literal, seat: number): void {
-    if (how === 'prefix') insert(this.#prefixes, text, seat);
-    else if (how === 'suffix') insert(this.#suffixes, reversed(text), seat);
-    else if (how === 'segment') enter(this.#segments, hashOf(text), seat);
-    else enter(this.#exact, text, seat);
+  add({ how, text }: Literal, post: Post): void {
+    switch (how) {
+      case 'exact':
+        enter(this.#exact, text, post);
+        break;
+      case 'prefix':
+        insert(this.#prefixes, text, post);
+        break;
+      case 'suffix':
+        insert(this.#suffixes, reversed(text), post);
+        break;
+      case 'segment':
+        enter(this.#segments, hashOf(text), post);
+        break;
+      case 'filled':
+        this.#filled.push(post);
+        break;
+      case 'present':
+        this.#present.push(post);
+    }
   }
 
   /** Notes every rule one of whose literals `text` meets. */
   mark(text: string, marks: Marks): void {
-    const seats = this.#exact.size === 0 ? undefined : this.#exact.get(text);
-    if (seats !== undefined) note(seats, marks);
+    const posts = this.#exact.size === 0 ? undefined : this.#exact.get(text);
+    if (posts !== undefined) note(posts, marks);
     if (this.#prefixes.children !== null) walk(this.#prefixes, text, false, marks);
     if (this.#suffixes.children !== null) walk(this.#suffixes, text, true, marks);
     if (this.#segments.size > 0) this.#markSegments(text, marks);
+    if (this.#filled.length > 0 && isFilled(text)) note(this.#filled, marks);
+    if (this.#present.length > 0) note(this.#present, marks);
   }
 
   #markSegments(text: string, marks: Marks): void {
@@ -57,8 +83,8 @@ export class TextIndex {
         hash = hashed(hash, c);
         continue;
       }
-      const seats = this.#segments.get(hash);
-      if (seats !== undefined) note(seats, marks);
+      const posts = this.#segments.get(hash);
+      if (posts !== undefined) note(posts, marks);
       hash = 0;
     }
   }
@@ -77,15 +103,19 @@ function hashed(hash: number, c: number): number {
   return (Math.imul(hash, 31) + c) | 0;
 }
 
-function enter<K>(map: Map<K, number[]>, key: K, seat: number): void {
-  const seats = map.get(key);
-  if (seats === undefined) map.set(key, [seat]);
-  else seats.push(seat);
+function enter<K>(map: Map<K, Post[]>, key: K, post: Post): void {
+  const posts = map.get(key);
+  if (posts === undefined) map.set(key, [post]);
+  else posts.push(post);
 }
 
-/** Notes rules as worth asking. */
-export function note(seats: readonly number[], marks: Marks): void {
-  for (let i = 0; i < seats.length; i++) marks.seats[seats[i] as number] = marks.round;
+/** Marks rules; what refutes a rule outweighs what speaks for it. */
+export function note(posts: readonly Post[], { seats, hit, veto }: Marks): void {
+  for (let i = 0; i < posts.length; i++) {
+    const post = posts[i] as Post;
+    if (post < 0) seats[~post] = veto;
+    else if (seats[post] !== veto) seats[post] = hit;
+  }
 }
 
 function walk(root: Node, text: string, backwards: boolean, marks: Marks): void {
@@ -102,23 +132,23 @@ function walk(root: Node, text: string, backwards: boolean, marks: Marks): void 
     }
     at += label.length;
     node = child;
-    note(node.seats, marks);
+    note(node.posts, marks);
   }
 }
 
-function insert(root: Node, text: string, seat: number): void {
+function insert(root: Node, text: string, post: Post): void {
   let node = root;
   let rest = text;
   while (rest !== '') {
     node.children ??= new Map();
     const child = node.children.get(rest.charCodeAt(0));
     if (child === undefined) {
-      node.children.set(rest.charCodeAt(0), { label: rest, seats: [seat], children: null });
+      node.children.set(rest.charCodeAt(0), { label: rest, posts: [post], children: null });
       return;
     }
     const common = commonLength(child.label, rest);
     if (common < child.label.length) {
-      const fork: Node = { label: rest.slice(0, common), seats: [], children: new Map() };
+      const fork: Node = { label: rest.slice(0, common), posts: [], children: new Map() };
       node.children.set(rest.charCodeAt(0), fork);
       child.label = child.label.slice(common);
       fork.children?.set(child.label.charCodeAt(0), child);
@@ -126,7 +156,7 @@ function insert(root: Node, text: string, seat: number): void {
     } else node = child;
     rest = rest.slice(common);
   }
-  node.seats.push(seat);
+  node.posts.push(post);
 }
 
 function commonLength(a: string, b: string): number {

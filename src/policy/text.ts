@@ -68,7 +68,12 @@ export function matchesText(matcher: TextMatcher, text: string): boolean {
     if (matchesTemplate(templates[i] as PathTemplate, text)) return true;
   }
   const { presence } = matcher;
-  return presence !== null && (presence === 'any' || (text !== '' && !text.includes('\n')));
+  return presence !== null && (presence === 'any' || isFilled(text));
+}
+
+/** Istio's `.+`: a dot is no line feed. */
+export function isFilled(text: string): boolean {
+  return text !== '' && !text.includes('\n');
 }
 
 /** ASCII letters in lower case, other bytes as they are; the same string when it has no capitals. */

@@ -3,6 +3,8 @@
 /** In a policy this name stands for the mesh's own trust domain, whatever that is called. */
 const LOCAL = 'cluster.local';
 
+const FIVE_PARTS = /^(?:[^/]*\/){4}[^/]*$/;
+
 /**
  * One value per trust domain of the mesh for each principal of the form `td/ns/N/sa/S` whose `td` is one of the mesh's
  * (or `cluster.local`); every other value as it is. A `td` with a leading `*` stays for the domains it covers.
@@ -12,9 +14,8 @@ const LOCAL = 'cluster.local';
 export function expandTrustDomains(principals: readonly string[], trustDomains: readonly string[]): string[] {
   const expanded: string[] = [];
   for (const principal of principals) {
-    const parts = principal.split('/');
-    const own = parts[0] as string;
-    if (parts.length !== 5 || own === '*' || !isOwn(own, trustDomains)) {
+    const own = principal.slice(0, Math.max(0, principal.indexOf('/')));
+    if (own === '*' || !FIVE_PARTS.test(principal) || !isOwn(own, trustDomains)) {
       expanded.push(principal);
       continue;
     }
