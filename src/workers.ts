@@ -120,7 +120,9 @@ export class Workers {
   }
 
   /** Tells every worker, and those that start later. */
-  configure(change: Pick<Start, 'resources' | 'workload' | 'generation' | 'accessLog' | 'egress' | 'keySets'>): void {
+  configure(
+    change: Pick<Start, 'resources' | 'workload' | 'generation' | 'accessLog' | 'egress' | 'keySets'>,
+  ): void {
     if (this.#latest !== null) this.#latest = { ...this.#latest, ...change };
     this.#broadcast({ type: 'config', ...change });
   }
