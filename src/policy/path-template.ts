@@ -19,11 +19,11 @@ export function isPathTemplate(value: string): boolean {
 
 /** @param value a template that validation has passed: operators are whole segments, `{**}` the last of them */
 export function compileTemplate(value: string): PathTemplate {
-  const any = value.indexOf('{**}');
-  const before = any === -1 ? value : value.slice(0, any);
+  const rest = value.indexOf('{**}');
+  const before = rest === -1 ? value : value.slice(0, rest);
   const [head, ...afterOne] = before.split('{*}') as [string, ...string[]];
   const segments = value.split('/').filter(segment => segment !== '' && !segment.includes('{'));
-  return { head, segments, afterOne, afterAny: any === -1 ? null : value.slice(any + 4) };
+  return { head, segments, afterOne, afterAny: rest === -1 ? null : value.slice(rest + 4) };
 }
 
 /** What an operator matches: pchar of RFC 3986, a percent sign for itself. */

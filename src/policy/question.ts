@@ -5,28 +5,28 @@ import type { Reading } from './reading.ts';
 
 type Alternatives = readonly (readonly RequestClause[])[];
 
-/** All clauses of `all`, and of each group of `any` one alternative, must hold. */
+/** All clauses of `all`, and of each group of `either` one alternative, must hold. */
 export interface Question {
   /** In the order of what they cost. */
   readonly all: readonly RequestClause[];
-  readonly any: readonly Alternatives[];
+  readonly either: readonly Alternatives[];
 }
 
 /** Simplifies: what holds always is not asked, and a group with one alternative is no choice. */
 export function questionOf(groups: readonly Alternatives[]): Question {
   const all: RequestClause[] = [];
-  const any: Alternatives[] = [];
+  const either: Alternatives[] = [];
   for (const alternatives of groups) {
     if (alternatives.some(clauses => clauses.length === 0)) continue;
     if (alternatives.length === 1) all.push(...(alternatives[0] as readonly RequestClause[]));
-    else any.push(alternatives.map(clauses => [...clauses].sort(byCost)));
+    else either.push(alternatives.map(clauses => [...clauses].sort(byCost)));
   }
-  return { all: all.sort(byCost), any };
+  return { all: all.sort(byCost), either };
 }
 
 /** Both. */
 export function bothOf(a: Question, b: Question): Question {
-  return { all: [...a.all, ...b.all].sort(byCost), any: [...a.any, ...b.any] };
+  return { all: [...a.all, ...b.all].sort(byCost), either: [...a.either, ...b.either] };
 }
 
 /** What most often fails comes first: a clause that wants something, and of these the cheap ones. */
@@ -35,14 +35,14 @@ function byCost(a: RequestClause, b: RequestClause): number {
 }
 
 /** Whether there is nothing left to ask. */
-export function isCertain({ all, any }: Question): boolean {
-  return all.length === 0 && any.length === 0;
+export function isCertain({ all, either }: Question): boolean {
+  return all.length === 0 && either.length === 0;
 }
 
 /** Whether the request answers it. */
-export function holds({ all, any }: Question, reading: Reading): boolean {
+export function holds({ all, either }: Question, reading: Reading): boolean {
   for (let i = 0; i < all.length; i++) if (!requestHolds(all[i] as RequestClause, reading)) return false;
-  for (let i = 0; i < any.length; i++) if (!oneHolds(any[i] as Alternatives, reading)) return false;
+  for (let i = 0; i < either.length; i++) if (!oneHolds(either[i] as Alternatives, reading)) return false;
   return true;
 }
 
