@@ -7,7 +7,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { connect as connectSecure, createServer as createSecureServer } from 'node:tls';
 import t, { type Test } from 'tap';
 import { type IdentityPems, temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
-import { listenUntilEnd } from '../peers.ts';
+import { listenUntilEnd, SIDECAR_HTTP } from '../peers.ts';
 import { startSidecar } from '../sidecar.ts';
 import { CaseUpstream, loadCases, type Route, runCases } from './case-runner.ts';
 import type { Case } from './case-verdict.ts';
@@ -128,6 +128,7 @@ async function dialSecure(port: number): Promise<Socket> {
     host: '127.0.0.1',
     port,
     rejectUnauthorized: false,
+    ALPNProtocols: SIDECAR_HTTP,
     ...credentials(caller),
     ...half,
   });
