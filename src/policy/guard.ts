@@ -207,5 +207,5 @@ function useful(values: readonly (readonly TextGuard[])[]): readonly Options[] |
   const options = values.map(guards =>
     guards.filter(({ literal }) => literal.text !== '' || literal.how === 'filled'),
   );
-  return options.some(guards => guards.length === 0) ? null : options;
+  return options.length === 0 || options.some(guards => guards.length === 0) ? null : options;
 }

@@ -35,6 +35,8 @@ const TABLE: readonly (readonly [string, Partial<Rule>, RequestAttributes, boole
   ['no line', when(team, [], ['a']), header('b', 'a'), false],
   ['a host in capitals', { to: [{ hosts: ['A.com'] }] }, request({ host: 'a.COM' }), true],
   ['a negated host in capitals', { to: [{ notHosts: ['*.COM'] }] }, request({ host: 'A.com' }), false],
+  ['a suffix', { to: [{ paths: ['*.txt'] }] }, request({ path: '/a.txt' }), true],
+  ['a prefix', { to: [{ paths: ['/a*'] }] }, request({ path: '/a.txt' }), true],
   ['a template', { to: [{ paths: ['/x/{*}/y/{**}'] }] }, request({ path: '/x/a/y/b/c' }), true],
   ['a template begins with an operator', { to: [{ paths: ['/{*}/y'] }] }, request({ path: '/x/y' }), true],
   ['a template of an operator alone', { to: [{ paths: ['/{**}'] }] }, request({ path: '/' }), true],
