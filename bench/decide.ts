@@ -16,7 +16,7 @@ import {
   findingsOf,
 } from '../src/policy/decide.ts';
 import { thisMachine } from './machine.ts';
-import { mixedPolicies, policy, principalPolicy } from './policies.ts';
+import { mixedPolicies, negativePolicies, policy, principalPolicy } from './policies.ts';
 import { median } from './statistics.ts';
 
 const ROUNDS = 15;
@@ -167,6 +167,15 @@ if (decideMany(forty, 4) !== 4) throw new Error('the last rule should have allow
 report(
   'a decision, 40 policies of 5 rules, mixed fields, every rule asked',
   microseconds(DECISIONS, () => decideMany(forty, DECISIONS)),
+  'µs',
+  3,
+);
+
+const negative = bind([...negativePolicies(40), LAST_WORD]);
+if (decideMany(negative, 4) !== 4) throw new Error('the last rule should have allowed all');
+report(
+  'the same, rules of not-fields and presence only',
+  microseconds(DECISIONS, () => decideMany(negative, DECISIONS)),
   'µs',
   3,
 );

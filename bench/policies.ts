@@ -47,6 +47,30 @@ function mixedRule(n: number): Rule {
   return shapes[n % shapes.length] as Rule;
 }
 
+/** `count` policies of five rules that have nothing but not-fields and presence to go by, and fail by them. */
+export function negativePolicies(count: number): AuthorizationPolicy[] {
+  return Array.from({ length: count }, (_, i) => {
+    const rules = [0, 1, 2, 3, 4].map(n => negativeRule(i * 5 + n));
+    return policy(`n${i}`, i % 4 === 3 ? 'DENY' : 'ALLOW', rules);
+  });
+}
+
+function negativeRule(n: number): Rule {
+  const team = 'request.headers[x-team]';
+  const shapes: Rule[] = [
+    rule({ to: [{ notMethods: ['GET', `M${n}`] }] }),
+    rule({ to: [{ notPaths: [`/x${n}/*`, '/api*'] }] }),
+    rule({ to: [{ notHosts: ['*.example.com:8080', `h${n}.com`] }] }),
+    rule({ when: [{ key: `request.headers[x-none-${n % 5}]`, values: ['*'], notValues: [] }] }),
+    rule({ when: [{ key: team, values: ['*'], notValues: ['checkout', `v${n}`] }] }),
+    rule({ from: [{ notRequestPrincipals: ['*'] }] }),
+    rule({ when: [{ key: 'request.auth.claims[org][role]', values: [], notValues: ['guest', `r${n}`] }] }),
+    rule({ from: [{ notRemoteIpBlocks: ['10.0.0.0/8', `192.168.${n % 256}.0/24`] }] }),
+    rule({ to: [{ paths: ['/api*'] }], when: [{ key: team, values: [], notValues: ['check*'] }] }),
+  ];
+  return shapes[n % shapes.length] as Rule;
+}
+
 /** One ALLOW policy that names `count` principals. */
 export function principalPolicy(count: number): AuthorizationPolicy {
   const principals = Array.from({ length: count }, (_, i) => `cluster.local/ns/ns${i % 97}/sa/a${i}`);
