@@ -3,7 +3,6 @@
  * Which of many rules are worth asking about a request: their guards are looked up all at once, attribute by attribute.
  * What is found is a superset. Rules that pass are still asked whole, so nothing here can allow or deny.
  */
-
 import { AddressIndex } from './address-index.ts';
 import { claimOf, compileRequestPrincipals, isRequestPrincipal } from './claims.ts';
 import { type Guard, type GuardSubject, guardsOf, type TextGuard } from './guard.ts';
