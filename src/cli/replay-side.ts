@@ -15,7 +15,12 @@ import type { FrontDoor } from '../policy/explain-answer.ts';
 import { connectionFate, modeSource } from '../policy/explain-connection.ts';
 import { normalisedTarget, originForm } from '../policy/explain-http.ts';
 import { pathOf } from '../policy/normalise.ts';
-import { type EffectiveMtls, effectiveMtls, mtlsModeFor } from '../policy/peer-authentication.ts';
+import {
+  type EffectiveMtls,
+  effectiveMtls,
+  isUnwritten,
+  mtlsModeFor,
+} from '../policy/peer-authentication.ts';
 import { selectAuthentication } from '../policy/select.ts';
 import { type Guess, guessedJwt, type TokenFate } from './replay-guess.ts';
 import type { LoggedRequest } from './replay-line.ts';
@@ -84,6 +89,7 @@ export class Side {
         alpn: null,
         principal: request.principal,
         mode,
+        unwritten: isUnwritten(stage.mtls, request.destinationPort),
         trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
       },
       this.#peerFault,

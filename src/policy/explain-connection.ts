@@ -15,6 +15,8 @@ export interface ConnectionQuestion {
   readonly principal: string | null;
   /** The mode on the workload port. */
   readonly mode: MtlsMode;
+  /** The mode is the default: no PeerAuthentication sets it. */
+  readonly unwritten: boolean;
   readonly trustDomains: readonly string[];
 }
 
@@ -39,11 +41,12 @@ const CLOSED: Readonly<Record<ClosedBecause, string>> = {
 
 /** Whether the connection is let in, and as whom. */
 export function connectionFate(
-  { protocol, transport, alpn, principal, mode, trustDomains }: ConnectionQuestion,
+  { protocol, transport, alpn, principal, mode, unwritten, trustDomains }: ConnectionQuestion,
   peerFault: FrontDoor['peerFault'],
 ): ConnectionFate {
   const path = inboundPath({
     mode,
+    unwritten,
     protocol: protocol === 'grpc' ? 'http2' : protocol,
     tls: transport === 'mtls',
     alpn: alpn ?? SIDECAR_ALPN[protocol],

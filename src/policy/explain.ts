@@ -14,7 +14,7 @@ import { type Explained, explainHttp, type HttpStage, outcomeOf } from './explai
 import { authorizerLine } from './explain-live.ts';
 import { nearestRule } from './explain-nearest.ts';
 import type { ExplainRequest } from './explain-request.ts';
-import { type EffectiveMtls, effectiveMtls, mtlsModeFor } from './peer-authentication.ts';
+import { type EffectiveMtls, effectiveMtls, isUnwritten, mtlsModeFor } from './peer-authentication.ts';
 import { selectAuthentication } from './select.ts';
 
 export type { ExplainAnswer, FrontDoor } from './explain-answer.ts';
@@ -67,13 +67,14 @@ export class Explainer {
       labels: request.workload?.labels ?? this.#workload.labels,
     });
     const mode = mtlsModeFor(stage.mtls, request.destination.port);
+    const unwritten = isUnwritten(stage.mtls, request.destination.port);
     const id = request.id === null ? {} : { id: request.id };
     const tcp = request.protocol === 'tcp';
     const { protocol, transport, alpn, source } = request;
     const { principal } = source;
     const { trustDomains } = stage;
     const fate = connectionFate(
-      { protocol, transport, alpn, principal, mode, trustDomains },
+      { protocol, transport, alpn, principal, mode, unwritten, trustDomains },
       this.#door.peerFault,
     );
     const place = modeSource(stage.mtls, request.destination.port, mode);

@@ -6,6 +6,8 @@ import type { MtlsMode, PortProtocol } from '../config/resources.ts';
 
 export interface InboundOpening {
   readonly mode: MtlsMode;
+  /** No PeerAuthentication says so: `mode` is the default. */
+  readonly unwritten: boolean;
   /** Of the workload port, as declared. */
   readonly protocol: PortProtocol;
   /** The first bytes are a ClientHello. */
@@ -45,14 +47,14 @@ const MTLS_DISABLED: InboundPath = { closed: 'mtls_disabled' };
 const NOT_ISTIO: InboundPath = { closed: 'tls_without_istio_alpn' };
 
 /** Allocates nothing. */
-export function inboundPath({ mode, protocol, tls, alpn }: InboundOpening): InboundPath {
+export function inboundPath({ mode, unwritten, protocol, tls, alpn }: InboundOpening): InboundPath {
   if (!tls) {
     if (mode === 'STRICT') return MTLS_REQUIRED;
     if (protocol === 'tcp') return PLAIN_TCP;
     return protocol === 'auto' ? PLAIN_DETECT : PLAIN_HTTP;
   }
   if (mode === 'STRICT') return strict(protocol, alpn);
-  if (mode === 'PERMISSIVE') return permissive(protocol, alpn);
+  if (mode === 'PERMISSIVE') return permissive(protocol, alpn, unwritten);
   return isHttp(protocol) ? MTLS_DISABLED : PLAIN_TCP;
 }
 
@@ -66,9 +68,13 @@ function strict(protocol: PortProtocol, alpn: readonly string[]): InboundPath {
 }
 
 /** TLS is mutual TLS when it says so in Istio's words, the first of which counts; else it is the app's own affair. */
-function permissive(protocol: PortProtocol, alpn: readonly string[]): InboundPath {
+function permissive(protocol: PortProtocol, alpn: readonly string[], unwritten: boolean): InboundPath {
   const word = alpn.find(offered => ISTIO_HTTP.has(offered) || ISTIO_TCP.has(offered));
-  if (word === undefined) return isHttp(protocol) ? NOT_ISTIO : PLAIN_TCP;
+  if (word === undefined) {
+    // Stricter than Istio: TLS of nobody reaches the app only where somebody wrote that it may.
+    if (unwritten) return strict(protocol, alpn);
+    return isHttp(protocol) ? NOT_ISTIO : PLAIN_TCP;
+  }
   if (isHttp(protocol)) return MUTUAL_HTTP;
   if (protocol === 'tcp') return MUTUAL_TCP;
   return ISTIO_HTTP.has(word) ? MUTUAL_HTTP : MUTUAL_TCP_FIRST;

@@ -43,6 +43,11 @@ export function mtlsModeFor(effective: EffectiveMtls, port: number): MtlsMode {
   return effective.ports.get(port) ?? effective.mode;
 }
 
+/** Whether no policy sets the mode on that port. */
+export function isUnwritten(effective: EffectiveMtls, port: number): boolean {
+  return effective.source === null && !effective.ports.has(port);
+}
+
 /** By creationTimestamp (absent = 0 = oldest), then name, then namespace. */
 function oldest(policies: readonly PeerAuthentication[]): PeerAuthentication | null {
   let first: PeerAuthentication | null = null;

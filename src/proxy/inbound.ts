@@ -24,7 +24,7 @@ import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { materialOf } from './material.ts';
 import { peek } from './peek.ts';
-import { modeOn, protocolOn, type Snapshot } from './snapshot.ts';
+import { modeIsDefault, modeOn, protocolOn, type Snapshot } from './snapshot.ts';
 
 export interface InboundSettings {
   /** The app, or null: the original destination's port on 127.0.0.1. */
@@ -188,7 +188,9 @@ export class Inbound {
       this.refused(raw, 'detect_timeout');
     else {
       const hello = opening === null || opening === 'not-tls' ? null : opening;
-      const path = inboundPath({ mode, protocol, tls: hello !== null, alpn: hello?.alpn ?? NO_ALPN });
+      const unwritten = modeIsDefault(this.snapshot, port);
+      const offered = { tls: hello !== null, alpn: hello?.alpn ?? NO_ALPN };
+      const path = inboundPath({ mode, unwritten, protocol, ...offered });
       if (path.closed !== null) this.refused(raw, path.closed);
       else if (path.terminate) this.#terminate(raw, bytes);
       else {
@@ -243,7 +245,8 @@ export class Inbound {
       this.refused(raw, 'mtls_disabled');
       return;
     }
-    const opening = { protocol: this.protocolOf(port), tls: true, alpn: facts.offered };
+    const unwritten = modeIsDefault(this.snapshot, port);
+    const opening = { unwritten, protocol: this.protocolOf(port), tls: true, alpn: facts.offered };
     let path = inboundPath({ mode, ...opening });
     // The mode may have changed since the hello: it began as one that a STRICT port takes.
     if (path.closed !== null || !path.terminate) path = inboundPath({ mode: 'STRICT', ...opening });

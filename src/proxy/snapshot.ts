@@ -11,7 +11,12 @@ import { plainName } from '../http/header-edits.ts';
 import type { KeySets } from '../identity/jwks-source.ts';
 import { type Authenticator, createAuthenticator } from '../identity/jwt.ts';
 import { type Authorization, compileAuthorization } from '../policy/compile.ts';
-import { type EffectiveMtls, effectiveMtls, mtlsModeFor } from '../policy/peer-authentication.ts';
+import {
+  type EffectiveMtls,
+  effectiveMtls,
+  isUnwritten,
+  mtlsModeFor,
+} from '../policy/peer-authentication.ts';
 import { selectAuthentication } from '../policy/select.ts';
 
 export interface Snapshot {
@@ -97,6 +102,11 @@ function writtenFields(resources: Resources, workload: Workload): ReadonlySet<st
 /** PeerAuthentication's mode on a workload port. */
 export function modeOn(snapshot: Snapshot, port: number): MtlsMode {
   return mtlsModeFor(snapshot.mtls, port);
+}
+
+/** Whether that mode is the default, which no PeerAuthentication set. */
+export function modeIsDefault(snapshot: Snapshot, port: number): boolean {
+  return isUnwritten(snapshot.mtls, port);
 }
 
 /** The declared protocol of a workload port. */

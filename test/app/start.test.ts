@@ -72,7 +72,7 @@ t.test('manifests with faults are a line each and exit code 1, before a port is 
     certs: temporaryIdentity(t, own),
     manifests:
       'apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\nspec: {mtls: {mode: STRIKT}}\n' +
-      '---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: b}\nspec: {}\n',
+      '---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: b}\nspec: {jwtRules: [{}]}\n',
     flags: ['--inbound', `127.0.0.1:${inbound}`],
   });
   t.same(await sidecar.exited, { code: 1, signal: null });

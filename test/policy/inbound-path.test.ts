@@ -50,8 +50,13 @@ const TABLE: readonly (readonly [PortProtocol, MtlsMode, readonly string[]])[] =
   ['auto', 'DISABLE', ['p detect', ...Array(10).fill('p tcp')]],
 ];
 
-function wordOf(protocol: PortProtocol, mode: MtlsMode, alpn: readonly string[] | null): string {
-  const path = inboundPath({ mode, protocol, tls: alpn !== null, alpn: alpn ?? [] });
+function wordOf(
+  protocol: PortProtocol,
+  mode: MtlsMode,
+  alpn: readonly string[] | null,
+  unwritten = false,
+): string {
+  const path = inboundPath({ mode, unwritten, protocol, tls: alpn !== null, alpn: alpn ?? [] });
   return path.closed ?? `${path.terminate ? 'm' : 'p'} ${path.serve}`;
 }
 
@@ -69,8 +74,25 @@ for (const [protocol, mode, expected] of TABLE) {
 t.test('whoever is terminated is known, and on a STRICT port nobody else is let in', async t => {
   for (const protocol of ['http', 'http2', 'tcp', 'auto'] as const) {
     for (const alpn of Object.values(OPENINGS)) {
-      const path = inboundPath({ mode: 'STRICT', protocol, tls: alpn !== null, alpn: alpn ?? [] });
+      const path = inboundPath({
+        mode: 'STRICT',
+        unwritten: false,
+        protocol,
+        tls: alpn !== null,
+        alpn: alpn ?? [],
+      });
       t.equal(path.closed ?? path.terminate, alpn === null ? 'mtls_required' : true);
+    }
+  }
+});
+
+t.test('a port whose mode nobody wrote is PERMISSIVE, but all TLS to it is mutual TLS', async t => {
+  for (const protocol of ['http', 'http2', 'tcp', 'auto'] as const) {
+    for (const [says, alpn] of Object.entries(OPENINGS)) {
+      const written = wordOf(protocol, 'PERMISSIVE', alpn);
+      const unwritten = wordOf(protocol, 'PERMISSIVE', alpn, true);
+      if (alpn === null || written.startsWith('m ')) t.equal(unwritten, written, `${protocol}: ${says}`);
+      else t.equal(unwritten, wordOf(protocol, 'STRICT', alpn), `${protocol}: ${says}`);
     }
   }
 });

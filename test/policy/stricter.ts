@@ -82,9 +82,27 @@ export const STRICTER: readonly Stricter[] = [
     excuses: null,
   },
   {
+    id: 'unwritten-mode-passes-no-tls',
+    what: 'Where no PeerAuthentication sets a mode, plaintext is let in as in PERMISSIVE, and all TLS is mutual TLS: a client that is no sidecar must prove who it is.',
+    why: 'Istio passes such TLS to the app as bytes, or closes it on an HTTP port. Bytes of nobody go past the sidecar only where somebody wrote `PERMISSIVE`; and curl with a certificate works at once.',
+    excuses: null,
+  },
+  {
+    id: 'half-a-hello',
+    what: 'A connection that begins with half a ClientHello is closed when the time for detection is over.',
+    why: 'Istio waits for ever by default.',
+    excuses: null,
+  },
+  {
+    id: 'other-pseudo-headers',
+    what: '`request.headers[:scheme]` and other pseudo headers but `:authority`, `:method` and `:path` are not decided on: an ALLOW rule with one never matches, any other is asked without it.',
+    why: 'HTTP/1.1 has no such field; what Envoy puts there is its own guess.',
+    excuses: null,
+  },
+  {
     id: 'undeclared-ports-look-inside',
-    what: 'On a port whose protocol nobody declared, a request is decided as one, also where the ClientHello of a mesh peer says TCP or nothing.',
-    why: 'Istio takes the ClientHello’s word, so that a peer chooses whether the rules for requests hold.',
+    what: 'On a port whose protocol nobody declared, where a mesh peer’s ClientHello says TCP, a request inside must be allowed as TCP and as a request.',
+    why: 'Istio takes the ClientHello’s word, so that a peer chooses whether tokens, external authorizers and the app’s `x-forwarded-client-cert` hold.',
     excuses: null,
   },
   {
