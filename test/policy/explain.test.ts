@@ -132,7 +132,11 @@ t.test('a peer that does not get past the handshake', async t => {
 });
 
 t.test('TLS counts as mutual TLS where it says so, or where nothing else is taken', async t => {
-  const { resources } = readCaseFile(join(CASES, 'default-deny.yaml'), t.testdir());
+  const { resources: unwritten } = readCaseFile(join(CASES, 'default-deny.yaml'), t.testdir());
+  const metadata = { namespace: 'istio-system', name: 'mesh', createdAt: 0, annotations: {} };
+  const origin = { file: 'mesh.yaml', line: 1, column: 1 };
+  const permissive = { kind: 'PeerAuthentication', metadata, origin, selector: null, ports: [] } as const;
+  const resources = { ...unwritten, peerAuthentications: [{ ...permissive, mode: 'PERMISSIVE' as const }] };
   const workload = { namespace: 'elsewhere' };
   const given = { workload, source: peer('a') };
   t.match(await ask(resources, given), { decision: 'allow', mtlsMode: 'PERMISSIVE' }, 'as a sidecar offers');
@@ -146,9 +150,14 @@ t.test('TLS counts as mutual TLS where it says so, or where nothing else is take
   t.match(await ask(resources, foreign), {
     decision: 'allow',
     trace: [
-      'PeerAuthentication PERMISSIVE by default: TLS passes to the app as bytes, so nobody knows the peer',
+      'PeerAuthentication istio-system/mesh PERMISSIVE: TLS passes to the app as bytes, so nobody knows the peer',
     ],
   });
+  t.match(
+    await ask(unwritten, { ...given, alpn: ['h2', 'http/1.1'] }),
+    { decision: 'allow', mtlsMode: 'PERMISSIVE' },
+    'where nobody wrote a mode, all TLS is mutual TLS',
+  );
 });
 
 t.test('cookie crumbs of HTTP/2 are one value again', async t => {
