@@ -107,9 +107,11 @@ export class MessageHead {
     const { text, fields, nominated } = this;
     const found: (readonly [string, string])[] = [];
     for (let i = 0; i < fields.length; i += STRIDE) {
-      if (!isEndToEnd(fields[i + 4] as number)) continue;
+      const code = fields[i + 4] as number;
+      if (!isEndToEnd(code)) continue;
       const name = text.slice(fields[i] as number, fields[i + 1] as number).toLowerCase();
-      if (nominated?.includes(name)) continue;
+      // As they are sent on: nobody can hide a field that means something to a proxy.
+      if (code === PLAIN && nominated?.includes(name)) continue;
       found.push([name, text.slice(fields[i + 2] as number, fields[i + 3] as number)]);
     }
     return found;

@@ -118,7 +118,7 @@ export class Admission {
     };
     const { bodyLimit } = authorizer;
     const { head } = this.#request.exchange;
-    if (bodyLimit === 0 || head.framing === 'none' || head.upgrade !== null) ask(null, false);
+    if (bodyLimit === 0 || head.framing === 'none') ask(null, false);
     else this.#request.exchange.collectBody(bodyLimit, (bytes, complete) => ask(bytes, !complete));
   }
 

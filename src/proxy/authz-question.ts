@@ -1,5 +1,6 @@
 /** What an external authorizer is told of a request: the fields as the app would get them. */
 import { randomUUID } from 'node:crypto';
+import { plainName } from '../http/header-edits.ts';
 import type { AuthzQuestion, Field } from './ext-authz-question.ts';
 import type { InboundView } from './inbound-http.ts';
 import type { ProxiedRequest } from './request.ts';
@@ -40,7 +41,7 @@ function fieldsOf(request: ProxiedRequest, view: InboundView): readonly Field[] 
     if (edits?.removes(name) === true) continue;
     if (name === 'x-forwarded-proto') proto = tls;
     // Nobody vouches for a plaintext client's word on the scheme.
-    if (name !== 'x-forwarded-proto' || tls) fields.push([name, value]);
+    if (plainName(name) !== 'x-forwarded-proto' || tls) fields.push([name, value]);
   }
   if (!proto) own.push(['x-forwarded-proto', tls ? 'https' : 'http']);
   return [...fields, ...(edits?.fields ?? []), ...own];

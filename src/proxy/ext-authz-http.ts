@@ -52,8 +52,8 @@ export class HttpAuthorizer implements Authorizer {
 
   async ask(question: AuthzQuestion, signal: AbortSignal): Promise<Verdict> {
     const { method } = question.head;
-    // A 200 to CONNECT would open a tunnel to the provider.
-    if (method === 'CONNECT') return failed('CONNECT cannot be asked about over HTTP');
+    // A 200 to CONNECT would open a tunnel to the provider. No failure to ask either: failOpen would make it a way past.
+    if (method === 'CONNECT') return { is: 'unusable', why: 'CONNECT cannot be asked about over HTTP' };
     const cluster = this.#cluster();
     if (cluster === null) return failed('no route');
     const reply = await callAuthorizer({

@@ -136,6 +136,32 @@ t.test('the body goes into the check and to the app, whole', async t => {
   );
 });
 
+t.test('neither an upgrade nor a Connection option hides anything from the check', async t => {
+  const guard = await startAuthorizer(t, (asked, response) => {
+    const evil = asked.body.includes('evil') || headersOf(asked)['content-type'] === 'text/evil';
+    response.writeHead(evil ? 403 : 200).end();
+  });
+  const provider = http(guard.port, {
+    includeRequestBodyInCheck: { maxRequestBytes: 8 },
+    includeRequestHeadersInCheck: ['content-type', 'x*'],
+  });
+  const sidecar = await startSidecar(t, {
+    certs,
+    app: app.port,
+    manifests: inMode('PERMISSIVE', provider),
+  });
+  const wire = await wirePlain(t, sidecar.ports.inbound);
+  const post = (body: string, ...lines: string[]) =>
+    ['POST /guarded HTTP/1.1', 'host: a', `content-length: ${body.length}`, ...lines, '', body].join('\r\n');
+  t.equal((await wire.ask(post('good'))).status, 200);
+  t.equal((await wire.ask(post('evil', 'connection: upgrade', 'upgrade: other'))).status, 403);
+  const typed = post('good', 'content-type: text/evil', 'connection: content-type');
+  t.equal((await wire.ask(typed)).status, 403, 'the app would get the field');
+  await wire.ask(post('good', 'x_forwarded_proto: https'));
+  const { x_forwarded_proto, 'x-forwarded-proto': proto } = headersOf(guard.asked.at(-1)!);
+  t.same([x_forwarded_proto, proto], [undefined, 'http']);
+});
+
 t.test('a body that is too long for the check gets 413', async t => {
   const guard = await startAuthorizer(t);
   const includeRequestBodyInCheck = { maxRequestBytes: 8 };

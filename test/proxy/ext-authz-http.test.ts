@@ -328,6 +328,9 @@ t.test('HEAD is asked with HEAD; CONNECT, whose 200 would be a tunnel, is not as
   const { ask } = guard(t, httpProvider(), destination(t, [port]));
   t.match(denial(await ask({ method: 'HEAD' })), { status: 403, body: '' });
   t.match(denial(await ask({ method: 'CONNECT', target: 'a:1' })), { details: 'ext_authz_error' });
+  const open = guard(t, httpProvider({ failOpen: true }), destination(t, [port]));
+  const tunnel = denial(await open.ask({ method: 'CONNECT', target: 'a:1' }));
+  t.match(tunnel, { details: 'ext_authz_error' }, 'failOpen does not make it a way past the provider');
   t.same(
     asked.map(({ method }) => method),
     ['HEAD'],
