@@ -105,6 +105,7 @@ class Sidecar {
         this.#workers.replaceKeys(keySets);
       },
       warn: log.warn,
+      info: log.info,
     });
     this.#store = new IdentityStore({
       dir,
@@ -149,6 +150,11 @@ class Sidecar {
     for (const { port } of settings.protocols.filter(({ protocol }) => protocol === 'http2')) {
       log.warn('HTTP/2 is not supported yet: this port refuses it; declare it tcp to pass it on as bytes', {
         port,
+      });
+    }
+    if (settings.explainDenials && this.#accessLog() !== 'json') {
+      log.warn('denials are explained in the JSON access log only: add --access-log json', {
+        accessLog: this.#accessLog(),
       });
     }
     const looked = this.#store.start();
@@ -487,6 +493,7 @@ function describe(fault: Fault): string {
   return `${fault.file}:${fault.line}:${fault.column} ${fault.severity} ${fault.message}`;
 }
 
-function place(fault: Fault): Record<string, unknown> {
-  return { kind: fault.kind, name: fault.name };
+/** What it is about, where that is a resource. */
+function place({ kind, name }: Fault): Record<string, unknown> {
+  return kind === '' && name === '' ? {} : { kind, name };
 }

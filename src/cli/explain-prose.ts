@@ -28,6 +28,13 @@ function headline(answer: ExplainAnswer): string {
   return grpcStatus === undefined ? `DENY: HTTP ${status}` : `DENY: gRPC status ${grpcStatus}`;
 }
 
+/** What a reason of the handshake means; others say it themselves. */
+const HANDSHAKE: Readonly<Record<string, string>> = {
+  bad_spiffe_id: ': its name is no SPIFFE ID, which is written spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/NAME',
+  no_uri_san: ': its certificate has no SPIFFE ID; name one with --principal, or say --plaintext',
+  foreign_trust_domain: ": its trust domain is neither the mesh's nor an alias of it",
+};
+
 /** One sentence. */
 function why(answer: ExplainAnswer, port: number | null): string {
   const { decision, reason = '', policy, rule, mtlsMode } = answer;
@@ -56,7 +63,7 @@ function why(answer: ExplainAnswer, port: number | null): string {
   if (reason.startsWith('rbac_access_denied')) {
     return 'ALLOW policies concern the workload, and none of their rules matches.';
   }
-  return 'The client is refused in the TLS handshake.';
+  return `The client is refused in the TLS handshake${HANDSHAKE[reason] ?? ''}.`;
 }
 
 function considered({ trace, audit, dryRun }: ExplainAnswer): string[] {

@@ -7,6 +7,7 @@ import { type ExplainAnswer, Explainer } from '../policy/explain.ts';
 import { type ExplainProtocol, parseExplainRequest } from '../policy/explain-request.ts';
 import { frontDoor } from '../proxy/front-door.ts';
 import { explainProse } from './explain-prose.ts';
+import { readFault } from './read-fault.ts';
 
 /** The one request that flags describe; null = the flag was not given. */
 export interface DescribedByFlags {
@@ -108,7 +109,7 @@ async function explainLines(file: string, question: LineQuestion, io: ExplainIo)
       if (!isExpected(explained.answer, question.expect)) code = 1;
     }
   } catch (error) {
-    return say(io, `cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`, 1);
+    return say(io, `cannot read ${file}: ${readFault(error)}`, 1);
   }
   return code;
 }

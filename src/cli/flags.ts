@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { nearest } from '../config/nearest.ts';
 
 /** One flag: `--name VALUE`, or a switch when `value` is null. */
 export interface Flag {
@@ -90,7 +91,10 @@ function takeOption(
   values: Map<string, string[]>,
 ): void {
   const flag = usage.flags.find(known => known.name === name);
-  if (!flag) throw new WrongLine(`unknown flag ${rawName}; outrider ${usage.command} --help lists them`);
+  if (!flag)
+    throw new WrongLine(
+      `unknown flag ${rawName}; ${meant(usage, name)}outrider ${usage.command} --help lists them`,
+    );
   if (flag.value === null && value !== undefined) throw new WrongLine(`--${name} takes no value`);
   const swallowed = inlineValue === false && value !== undefined && /^-./.test(value); // the next flag
   if (flag.value !== null && (value === undefined || swallowed)) {
@@ -99,6 +103,14 @@ function takeOption(
   const given = values.get(name) ?? [];
   if (given.length > 0 && !flag.many) throw new WrongLine(`--${name} is given twice; keep one`);
   values.set(name, [...given, value ?? '']);
+}
+
+function meant({ flags }: Usage, name: string): string {
+  const flag = nearest(
+    name,
+    flags.map(known => known.name),
+  );
+  return flag === null ? '' : `did you mean --${flag}? `;
 }
 
 function checkRest(usage: Usage, positionals: readonly string[], command: readonly string[] | null): void {

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { loadManifests } from '../config/manifest.ts';
 import type { Resources } from '../config/resources.ts';
 import { frontDoor } from '../proxy/front-door.ts';
+import { readFault } from './read-fault.ts';
 import { Blamer } from './replay-blame.ts';
 import { Comparer } from './replay-compare.ts';
 import type { ReplaySettings } from './replay-flags.ts';
@@ -95,8 +96,7 @@ class Replay {
       }
       return true;
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      this.#io.stderr.write(`outrider replay: cannot read ${name}: ${why}\n`);
+      this.#io.stderr.write(`outrider replay: cannot read ${name}: ${readFault(error)}\n`);
       return false;
     }
   }

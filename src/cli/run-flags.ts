@@ -84,7 +84,7 @@ export const RUN_USAGE: Usage = {
     {
       name: 'explain-denials',
       value: null,
-      help: 'the access log says of each denied request which rules were considered (JSON: policy_trace)',
+      help: 'the JSON access log says of each denied request which rules were considered: policy_trace',
     },
     {
       name: 'dev',

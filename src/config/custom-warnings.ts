@@ -1,6 +1,7 @@
 /** CUSTOM policies that deny because of their provider. */
 
 import type { SectionsOf } from './document.ts';
+import { nearest } from './nearest.ts';
 import { applies, appliesWherever, type GivenWorkload } from './policy-scope.ts';
 import { quote } from './quote.ts';
 import type { AuthorizationPolicy, Resources } from './resources.ts';
@@ -19,9 +20,14 @@ export function warnOfProviders({ resources, sections, workloads }: Known): void
     const section = sections.get(policy)?.section('provider');
     const name = policy.provider ?? '';
     if (!mesh.extensionProviders.some(provider => provider.name === name)) {
+      const meant = nearest(
+        name,
+        mesh.extensionProviders.map(provider => provider.name),
+      );
+      const remedy = meant === null ? 'define it under extensionProviders' : `did you mean ${quote(meant)}?`;
       section?.warning(
         'name',
-        `${quote(name)} is no usable provider of ${config(resources)}: whatever the rules match is denied; define it under extensionProviders`,
+        `${quote(name)} is no usable provider of ${config(resources)}: whatever the rules match is denied; ${remedy}`,
       );
       continue;
     }

@@ -10,6 +10,8 @@ export interface JwksStoreOptions {
   onChange(sets: KeySets): void;
   /** One line for each failure; never a token, a query or a password of a URL. */
   warn(message: string, fields: Readonly<Record<string, string | number>>): void;
+  /** One line when a source that failed has answered. */
+  info(message: string, fields: Readonly<Record<string, string>>): void;
   readonly fetch?: Download;
   readonly clock?: Clock;
 }
@@ -110,6 +112,7 @@ export class JwksStore {
       if (stopped.signal.aborted) return;
       source.set = { jwks };
       source.goodAt = this.#clock.now();
+      if (source.failures > 0) this.#options.info('JWT keys are there now', { source: shownName(source) });
       source.failures = 0;
       this.#renewIn(source, REFRESH_MS);
     } catch (error) {
@@ -131,7 +134,7 @@ export class JwksStore {
       hasKeys
         ? 'JWT keys could not be refreshed, the last good ones stay'
         : 'JWT keys cannot be had: tokens are refused',
-      { source: placeOf(sourceUrl(source.name).url), reason, retrySeconds: retryMs / SECOND_MS },
+      { source: shownName(source), reason, retrySeconds: retryMs / SECOND_MS },
     );
   }
 
@@ -202,6 +205,10 @@ function keysOf(set: KeySet | null): string | null {
   return set !== null && 'jwks' in set ? set.jwks : null;
 }
 
+function shownName({ name }: Source): string {
+  return placeOf(sourceUrl(name).url);
+}
+
 /** A URL without what may be secret in it. */
 function placeOf(url: string): string {
   if (!URL.canParse(url)) return 'an address that is no URL';
@@ -209,8 +216,16 @@ function placeOf(url: string): string {
   return `${protocol}//${host}${pathname}`;
 }
 
+/** OpenSSL's own line: thread, `error`, number, library, function, what it says, where in its source. */
+const OPENSSL_LINE = /^[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+)/;
+const UNKNOWN_ROOT =
+  /^(?:DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(?:_LOCALLY)?))$/;
+
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { message, code } = error as NodeJS.ErrnoException;
-  return (message || code || error.name).slice(0, 200);
+  const openSsl = OPENSSL_LINE.exec(message)?.[1];
+  if (openSsl !== undefined) return `the TLS handshake failed: ${openSsl}`;
+  const hint = UNKNOWN_ROOT.test(code ?? '') ? '; name its root in NODE_EXTRA_CA_CERTS' : '';
+  return (message || code || error.name).slice(0, 200) + hint;
 }

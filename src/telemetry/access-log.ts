@@ -69,7 +69,7 @@ export function accessLogFields(record: AccessRecord, now: number): AccessLogFie
     start_time: new Date(Date.now() - duration).toISOString(),
     route_name: record.routeName,
     method: record.method,
-    path: bounded(record.path),
+    path: bounded(record.path === null ? null : withoutTokens(record.path)),
     protocol: record.protocol,
     response_code: record.status,
     response_flags: record.flag,
@@ -189,6 +189,17 @@ function unicodeEscape(character: string): string {
 
 function bounded(value: string | null): string | null {
   return value === null || value.length <= MAX_FIELD ? value : value.slice(0, MAX_FIELD) + CUT;
+}
+
+/** What begins as a JWT does, and whatever a query calls a token. */
+const TOKEN = /(?<=[?&;=])eyJ[\w.%-]+|(?<=[?&;](?:access_|id_)?token=)[^&;]+/g;
+
+/** A log is read by more people than may act as the caller. The path itself stays as it is: policy matches it. */
+function withoutTokens(target: string): string {
+  const query = target.indexOf('?');
+  if (query === -1) return target;
+  if (!target.includes('eyJ', query) && !target.includes('token=', query)) return target;
+  return target.slice(0, query) + target.slice(query).replace(TOKEN, '(token)');
 }
 
 /** Repeated lines join with a comma (RFC 9110, 5.2). */

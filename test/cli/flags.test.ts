@@ -123,6 +123,7 @@ t.test('a development run explains denials too; a switch may come from the envir
 
 const WRONG: readonly (readonly [line: string, environment: Environment, message: RegExp])[] = [
   ['--frob', {}, /^run: unknown flag --frob; outrider run --help lists them$/],
+  ['--confg x', {}, /^run: unknown flag --confg; did you mean --config\? outrider run --help lists them$/],
   ['-x', {}, /^run: unknown flag -x/],
   ['frob', {}, /^run: unexpected "frob"; the app to start goes after --$/],
   ['--dev=yes', {}, /^run: --dev takes no value$/],

@@ -282,7 +282,7 @@ t.test('what cannot be read, and lines that are wrong', async t => {
   };
   const missing = await run(`${folder}/good`, `${folder}/none.log`);
   t.equal(missing.code, 1);
-  t.match(missing.err, /cannot read .*none\.log: ENOENT/);
+  t.match(missing.err, /cannot read .*none\.log: there is no such file\n/);
   const faulty = await run(`${folder}/bad`, '-');
   t.equal(faulty.code, 1);
   t.match(faulty.err, /bad\/a\.yaml:\d+:\d+ error .*\n.*the configuration of --before is not valid/);

@@ -446,6 +446,11 @@ const CUSTOM: readonly Case[] = [
     ],
   },
   {
+    title: 'a provider of which the name is misspelt',
+    text: all(`{kind: MeshConfig, ${PROVIDERS}}`, custom('foo/a', '§othre')),
+    faults: ['warning spec.provider.name: "othre" is no usable provider of the mesh config'],
+  },
+  {
     title: 'several providers on one workload',
     text: all(
       `{kind: MeshConfig, ${PROVIDERS}}`,

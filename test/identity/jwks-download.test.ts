@@ -17,10 +17,10 @@ t.test('keys are fetched from jwksUri', async t => {
     asked.push([req.method, req.url, req.headers.accept]);
     res.end(SET);
   });
-  const { store, warnings, changes } = watched(t);
+  const { store, warnings, news, changes } = watched(t);
   t.same(await store.want([at(`${url}/keys?v=1`)]), { [`${url}/keys?v=1`]: { jwks: SET } });
   t.same(asked, [['GET', '/keys?v=1', 'application/json']]);
-  t.same([warnings, changes], [[], []], 'the first answer is told by `want` alone');
+  t.same([warnings, news, changes], [[], [], []], 'the first answer is told by `want` alone');
 });
 
 t.test('an issuer without keys is asked for its OpenID configuration', async t => {
@@ -77,12 +77,13 @@ for (const [says, answer, reason] of ANSWERS) {
         if (asked++ === 0) answer(res);
         else res.end(SET);
       });
-      const { store, clock, warnings, nextChange } = watched(t);
+      const { store, clock, warnings, news, nextChange } = watched(t);
       const sets = await store.want([at(`${url}/keys?secret=1`)]);
       t.match(sets[`${url}/keys?secret=1`], { failure: reason });
       t.match(warnings, [{ message: /cannot be had/, source: `${url}/keys`, reason, retrySeconds: 1 }]);
       t.same(await nextChange(() => clock.go(1_000)), { [`${url}/keys?secret=1`]: { jwks: SET } });
       t.equal(asked, 2);
+      t.same(news, [{ message: 'JWT keys are there now', source: `${url}/keys` }]);
     },
   );
 }
@@ -120,6 +121,22 @@ t.test('an endpoint that nobody listens at, and an address that is none', async 
   t.match(sets['issuer a'], { failure: /Invalid URL/ });
   t.equal(warnings.length, 5);
   t.notMatch(JSON.stringify(warnings), /secret/);
+});
+
+t.test('an endpoint whose TLS fails is told in words, with what helps', async t => {
+  const plain = (await serve(t, (_, res) => res.end(SET))).replace('http:', 'https:');
+  const selfSigned = Object.assign(new Error('self-signed certificate'), {
+    code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+  });
+  const reasons = async (options: Parameters<typeof watched>[1]) => {
+    const { store, warnings } = watched(t, options);
+    await store.want([at(plain)]);
+    return warnings.map(({ reason }) => reason);
+  };
+  t.match(await reasons({}), [/^the TLS handshake failed: [a-z ]+$/]);
+  t.same(await reasons({ fetch: () => Promise.reject(selfSigned) }), [
+    'self-signed certificate; name its root in NODE_EXTRA_CA_CERTS',
+  ]);
 });
 
 t.test('an OpenID configuration is not believed everything', async t => {

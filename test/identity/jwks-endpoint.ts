@@ -49,7 +49,7 @@ type Warning = Readonly<Record<string, unknown>>;
 /** A store whose warnings and changes can be waited for. */
 export function watched(t: { teardown(fn: () => void): unknown }, options: Partial<JwksStoreOptions> = {}) {
   const clock = new TestClock();
-  const [warnings, changes]: [Warning[], KeySets[]] = [[], []];
+  const [warnings, news, changes]: [Warning[], Warning[], KeySets[]] = [[], [], []];
   let wake = () => {};
   const note =
     <T>(list: T[]) =>
@@ -61,6 +61,7 @@ export function watched(t: { teardown(fn: () => void): unknown }, options: Parti
     clock,
     onChange: note(changes),
     warn: (message, fields) => note(warnings)({ message, ...fields }),
+    info: (message, fields) => note(news)({ message, ...fields }),
     ...options,
   });
   t.teardown(() => store.close());
@@ -77,6 +78,7 @@ export function watched(t: { teardown(fn: () => void): unknown }, options: Parti
     store,
     clock,
     warnings,
+    news,
     changes,
     nextWarning: (go: () => void) => next(warnings, go),
     nextChange: (go: () => void) => next(changes, go),

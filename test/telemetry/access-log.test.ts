@@ -114,6 +114,24 @@ t.test('a request that was allowed under the eyes of an AUDIT policy says audit'
   t.match(silent, { policy_decision: 'allow', audit: undefined, dry_run: findings.dryRun });
 });
 
+t.test('a token in a query is not in the log, and all else of the path is', t => {
+  const jwt = 'eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln';
+  const PATHS: readonly (readonly [sent: string, logged: string])[] = [
+    [`/a?access_token=${jwt}&b=1`, '/a?access_token=(token)&b=1'],
+    ['/a?b=1&access_token=opaque-one', '/a?b=1&access_token=(token)'],
+    [`/a?custom=${jwt}`, '/a?custom=(token)'],
+    [`/a?custom=${jwt.replaceAll('.', '%2E')}&c`, '/a?custom=(token)&c'],
+    [`/a?${jwt}`, '/a?(token)'],
+    [`/a?x=${jwt}&access_token=${jwt}`, '/a?x=(token)&access_token=(token)'],
+    ['/a?csrf_token=1&eye=2', '/a?csrf_token=1&eye=2'],
+    ['/a/eyJhbGciOiJ9/token=1', '/a/eyJhbGciOiJ9/token=1'],
+    ['/a?b=/token=&c', '/a?b=/token=&c'],
+  ];
+  for (const [sent, logged] of PATHS)
+    t.equal(accessLogFields(request(inboundFacts(), { path: sent }), 1).path, logged);
+  t.end();
+});
+
 t.test('an explanation is bounded, and its end is what is kept', async t => {
   const trace = (explanation: string[]) =>
     accessLogFields(request(inboundFacts(), { decision: 'deny', explanation }), 1).policy_trace ?? [];
