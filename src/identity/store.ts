@@ -1,23 +1,17 @@
 /** The workload's identity as it stands on disk: watched, checked as a whole, swapped whole, the last good one kept. */
 import { FolderWatch } from './folder-watch.ts';
 import { type Reading, readOnce, readSettled } from './identity-files.ts';
-import { checkIdentity, type IdentityFault, type IdentityGeneration, identityFault } from './svid.ts';
+import { IdentityInForce } from './in-force.ts';
+import type { IdentityEvents, IdentitySource } from './source.ts';
+import type { IdentityFault, IdentityGeneration } from './svid.ts';
 
-export interface IdentityStoreOptions {
+export interface IdentityStoreOptions extends IdentityEvents {
   /** The folder of cert-chain.pem, key.pem, root-cert.pem and, when present, crl.pem. */
   readonly dir: string;
-  /** A new identity to use from now on. */
-  onGeneration(generation: IdentityGeneration): void;
-  /** What stands on disk cannot be used; the last good identity stays in force. Said once for each fault. */
-  onFailure(fault: IdentityFault): void;
-  /** A last try before a generation counts, such as building a TLS context of it; throws when it will not do. */
-  readonly dryRun?: (generation: IdentityGeneration) => void;
   /** How often the files are read without any hint; default 2 s. A hint may be lost, on network volumes always. */
   readonly pollMs?: number;
   /** How long the folder must be quiet after a hint; default 100 ms, as Istio's agent. */
   readonly debounceMs?: number;
-  /** The clock, Unix milliseconds. */
-  readonly now?: () => number;
 }
 
 const POLL_MS = 2_000;
@@ -25,14 +19,10 @@ const DEBOUNCE_MS = 100;
 const MAX_DEBOUNCE_MS = 1_000; // a writer that never rests must not hold the new identity off
 
 /** Watches one identity folder from `start` to `close`; no timer and no watch is left after that. */
-export class IdentityStore {
+export class IdentityStore implements IdentitySource {
   readonly #options: IdentityStoreOptions;
-  readonly #now: () => number;
   readonly #watch: FolderWatch;
-  #current: IdentityGeneration | null = null;
-  #lastFailure: IdentityFault | null = null;
-  /** Digest of the files behind `#current`. */
-  #currentDigest = '';
+  readonly #inForce: IdentityInForce;
   #poll: NodeJS.Timeout | undefined;
   #debounce: NodeJS.Timeout | undefined;
   #hintedAt = 0;
@@ -42,18 +32,18 @@ export class IdentityStore {
 
   constructor(options: IdentityStoreOptions) {
     this.#options = options;
-    this.#now = options.now ?? Date.now;
+    this.#inForce = new IdentityInForce({ place: options.dir, events: options });
     this.#watch = new FolderWatch(options.dir, () => this.#hint());
   }
 
   /** The identity in force; null until the first good one. */
   get current(): IdentityGeneration | null {
-    return this.#current;
+    return this.#inForce.current;
   }
 
   /** Why what stands on disk now is not in force; null when it is. */
   get lastFailure(): IdentityFault | null {
-    return this.#lastFailure;
+    return this.#inForce.lastFailure;
   }
 
   /** Begins to watch; resolves when the folder was tried once, whether it held an identity or not. */
@@ -96,8 +86,8 @@ export class IdentityStore {
     this.#watch.renew();
     if (this.#working || this.#debounce !== undefined) return;
     const reading = await readOnce(this.#options.dir);
-    const inForce = reading.ok && reading.digest === this.#currentDigest;
-    if (!inForce || this.#lastFailure) await this.reload();
+    const inForce = reading.ok && this.#inForce.isOf(reading.digest);
+    if (!inForce || this.lastFailure) await this.reload();
   }
 
   async #work(): Promise<void> {
@@ -113,34 +103,7 @@ export class IdentityStore {
   }
 
   #take(reading: Reading): void {
-    if (!reading.ok) return this.#fail(reading.fault);
-    if (reading.digest === this.#currentDigest) {
-      this.#lastFailure = null; // taken away and put back
-      return;
-    }
-    const check = checkIdentity(reading.files, this.#now(), (this.#current?.generation ?? 0) + 1);
-    if (!check.ok) return this.#fail(check.fault);
-    const unusable = this.#try(check.value);
-    if (unusable) return this.#fail(unusable);
-    this.#current = check.value;
-    this.#currentDigest = reading.digest;
-    this.#lastFailure = null;
-    this.#options.onGeneration(check.value);
-  }
-
-  #try(generation: IdentityGeneration): IdentityFault | null {
-    try {
-      this.#options.dryRun?.(generation);
-      return null;
-    } catch (error) {
-      const text = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;
-      return identityFault(this.#options.dir, 'unusable', text);
-    }
-  }
-
-  #fail(fault: IdentityFault): void {
-    const known = this.#lastFailure?.message === fault.message;
-    this.#lastFailure = fault;
-    if (!known) this.#options.onFailure(fault);
+    if (reading.ok) this.#inForce.offer(reading.files, reading.digest);
+    else this.#inForce.fail(reading.fault);
   }
 }
