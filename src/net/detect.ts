@@ -23,7 +23,7 @@ export function isTls(bytes: Buffer): boolean | null {
  * @returns null when more bytes are needed
  */
 export function isHttp1(bytes: Buffer): boolean | null {
-  const window = bytes.toString('latin1', 0, MAX_LINE_BYTES + MAX_METHOD_BYTES).replace(/^[\r\n\t ]+/, '');
+  const window = bytes.toString('latin1', 0, MAX_LINE_BYTES + MAX_METHOD_BYTES).replace(LEADING, '');
   if (window === '') return bytes.length >= MAX_LINE_BYTES ? false : null;
   const lineEnd = window.indexOf('\n');
   const line = lineEnd < 0 ? window : window.slice(0, lineEnd);
@@ -33,13 +33,16 @@ export function isHttp1(bytes: Buffer): boolean | null {
   const couldBe =
     method === method.toUpperCase() || METHODS.some(known => known.startsWith(method.toUpperCase()));
   if (!couldBe || method.length === 0 || method.length > MAX_METHOD_BYTES) return false;
-  if (method !== line && line[method.length] !== ' ') return false;
+  if (method !== line && line !== `${method}\r` && line[method.length] !== ' ') return false;
   // "METHOD SP target": its line decides when it ends, or is too long for any but a request that will be refused.
   return window.length >= MAX_LINE_BYTES ? true : null;
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'];
-const KNOWN_METHOD = new RegExp(`^(?:${METHODS.join('|')}) `);
+/** What some server takes for white space: Python's, and frameworks on top of it, split a request line at any of these. */
+const BLANK = '\\t\\v\\f\\x1c-\\x20\\x85\\xa0';
+const LEADING = new RegExp(`^[\\r\\n${BLANK}]+`);
+const KNOWN_METHOD = new RegExp(`^(?:${METHODS.join('|')})(?:[${BLANK}]|\\r[^\\n])`);
 const NAMES_HTTP = /http\/\d/i;
 
 /**
@@ -49,16 +52,21 @@ const NAMES_HTTP = /http\/\d/i;
 export class RequestLineScreen {
   /** The end of what came: the name may be cut in two. */
   #tail = '';
-  #begun = false;
+  /** The beginning of the first line. */
+  #start = '';
   /** The first line is over and was none of HTTP's. */
   done = false;
 
   /** @returns false when the bytes so far are an HTTP request line: pass nothing more */
   passes(chunk: Buffer): boolean {
     if (this.done) return true;
-    let text = this.#tail + chunk.toString('latin1');
-    if (!this.#begun) text = text.replace(/^[\r\n\t ]+/, '');
-    this.#begun ||= text !== '';
+    let piece = chunk.toString('latin1');
+    if (this.#start === '') piece = piece.replace(LEADING, '');
+    if (this.#start.length < METHOD_CHARACTERS)
+      this.#start = (this.#start + piece).slice(0, METHOD_CHARACTERS);
+    // HTTP/0.9: a line without a version.
+    if (KNOWN_METHOD.test(this.#start)) return false;
+    const text = this.#tail + piece;
     const end = text.search(LINE_IS_OVER);
     if (NAMES_HTTP.test(end < 0 ? text : text.slice(0, end))) return false;
     this.done = end >= 0;
@@ -67,7 +75,9 @@ export class RequestLineScreen {
   }
 }
 
-/** A line feed, or a control character that no request line has. */
-const LINE_IS_OVER = /[\0-\x08\n-\x0c\x0e-\x1f]/;
+/** A line feed, or a control character that no request line has and nobody takes for white space. */
+const LINE_IS_OVER = /[\0-\x08\n\x0e-\x1b]/;
+/** `OPTIONS`, and what tells whether a word follows. */
+const METHOD_CHARACTERS = 9;
 /** One less than `HTTP/1`. */
 const TAIL_CHARACTERS = 5;

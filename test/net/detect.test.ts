@@ -31,6 +31,11 @@ const HTTP = [
   '\nGET / HTTP/1.1\r\n',
   ' \t GET / HTTP/1.1\r\n',
   'get / http/1.1\r\n',
+  // Python's servers split at all of these, and answer a line without a version.
+  '\fGET / HTTP/1.1\r\n',
+  '\x1c\x85\xa0GET /\r\n',
+  'GET\x1f/\r\n',
+  'GET\r/\r\n',
   'GET  /  HTTP/1.1\r\n',
   'GET / HTTP/9.9\r\n',
   'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
@@ -40,6 +45,7 @@ const OTHER = [
   'SSH-2.0-OpenSSH_9.9\r\n',
   '*1\r\n$4\r\nPING\r\n',
   'PING\r\n',
+  'POST\r\n',
   'EHLO there\r\n',
   'USER me\r\n',
   '\x00\x00\x00\x08\x04\xd2\x16\x2f', // PostgreSQL's SSLRequest
@@ -76,11 +82,17 @@ t.test('it does not wait for ever: a line without an end decides', async t => {
 });
 
 t.test('what passed as another protocol is watched until its first line is over', async t => {
-  const whole = 'zzz / HTTP/1.1\r\n';
-  for (let cut = 1; cut < whole.length; cut++) {
-    const screen = new RequestLineScreen();
-    const passed = screen.passes(bytes(whole.slice(0, cut))) && screen.passes(bytes(whole.slice(cut)));
-    t.notOk(passed, `cut at ${cut}`);
+  for (const whole of [
+    'zzz / HTTP/1.1\r\n',
+    '\fzzz\x1f/ HTTP/1.1\r\n',
+    '\x0bGET\x1c/\r\n',
+    'OPTIONS /\r\n',
+  ]) {
+    for (let cut = 1; cut < whole.length; cut++) {
+      const screen = new RequestLineScreen();
+      const passed = screen.passes(bytes(whole.slice(0, cut))) && screen.passes(bytes(whole.slice(cut)));
+      t.notOk(passed, `${JSON.stringify(whole)} cut at ${cut}`);
+    }
   }
   const screen = new RequestLineScreen();
   t.ok(screen.passes(bytes('PING\r\nGET / HTTP/1.1\r\n')));
