@@ -66,7 +66,9 @@ function sawInRequest(
 function sawHeader(name: string, lines: readonly string[]): string {
   if (lines.length === 0) return 'no such header';
   if (SECRET.has(name)) return 'a value that is not shown';
-  return lines.map(line => legible(fromWire(line))).join(' and ');
+  const shown = lines.slice(0, MOST_VALUES).map(line => legible(fromWire(line)));
+  if (lines.length > MOST_VALUES) shown.push(`${lines.length - MOST_VALUES} more`);
+  return shown.join(' and ');
 }
 
 function sawClaim(path: readonly string[], jwt: VerifiedJwt | null): string {
@@ -94,13 +96,15 @@ export function listed(values: readonly string[]): string {
 }
 
 const MOST_CHARACTERS = 256;
-/** Three parts of base64url of which the first begins `{"`, and whatever a query calls a token. */
-const TOKEN = /\beyJ[\w-]*\.[\w-]*(?:\.[\w-]*)?|(?<=[?&;](?:access_)?token=)[^&;]+/g;
+/** More of a text is not looked at, so that a request cannot make its explanation slow. */
+const MOST_READ = 4_096;
+/** Up to three parts of base64url of which the first begins `{"`, and whatever a query calls a token. */
+const TOKEN = /\beyJ[\w-]*(?:\.[\w-]*){0,2}|(?<=[?&;](?:access_)?token=)[^&;]+/g;
 const CONTROL = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
 function legible(text: string): string {
   if (text === '') return '""';
-  const safe = text.replace(TOKEN, '(token)').replace(CONTROL, escaped);
+  const safe = text.slice(0, MOST_READ).replace(TOKEN, '(token)').replace(CONTROL, escaped);
   return safe.length > MOST_CHARACTERS ? `${safe.slice(0, MOST_CHARACTERS)}…` : safe;
 }
 

@@ -139,15 +139,26 @@ t.test('what is printed is legible and has an end', t => {
     when('request.auth.claims[role]', 'no'),
     when('request.headers[x-long]', 'no'),
     when('request.headers[x-name]', 'no'),
+    when('request.headers[x-many]', 'no'),
+    when('request.headers[x-tokens]', 'no'),
   ];
   const trace: string[] = [];
   const jwt = { payload: { role: 'a\u001b[31m\nALLOW\u202e' } };
-  const headers = { 'x-long': ['x'.repeat(70_000)], 'x-name': [Buffer.from('Zoë').toString('latin1')] };
+  const headers = {
+    'x-long': ['x'.repeat(70_000)],
+    'x-name': [Buffer.from('Zoë').toString('latin1')],
+    'x-many': Array.from({ length: 90 }, () => 'x'.repeat(600)),
+    // Looking for a token's dot from each of these would take seconds.
+    'x-tokens': ['eyJ-'.repeat(15_000)],
+  };
   decideRequest(bind([policy('ALLOW', rules)]), request({ jwt }, headers), trace);
   t.match(trace[0], /wants td\/ns\/x\/sa\/a0 or .* or td\/ns\/x\/sa\/a7 or 992 more$/);
   t.match(trace[1], 'saw a\\u{1b}[31m\\u{a}ALLOW\\u{202e}, wants no');
   t.ok(trace[2]!.length < 400, 'a long value is cut');
   t.match(trace[3], 'saw Zoë, wants no');
+  t.match(trace[4], /x… and 82 more, wants no$/);
+  t.ok(trace[4]!.length < 2_400, 'so are many');
+  t.match(trace[5], 'saw (token), wants no');
   t.end();
 });
 
