@@ -1,6 +1,13 @@
 /** Both ends of a sidecar in tests: apps behind it, and clients that speak to it byte by byte. */
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type Server,
+  type Socket,
+  type TcpNetConnectOpts,
+} from 'node:net';
 import { text } from 'node:stream/consumers';
 import {
   type ConnectionOptions,
@@ -313,9 +320,13 @@ function readBody(
   }
 }
 
-/** A plain connection to 127.0.0.1. */
-export async function wirePlain(t: Teardown, port: number): Promise<Wire> {
-  const socket = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true });
+/** A plain connection, to 127.0.0.1 unless `options` say otherwise. */
+export async function wirePlain(
+  t: Teardown,
+  port: number,
+  options: Partial<TcpNetConnectOpts> = {},
+): Promise<Wire> {
+  const socket = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true, ...options });
   t.teardown(() => socket.destroy());
   const wire = new Wire(socket);
   await opened(socket, 'connect');

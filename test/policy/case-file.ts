@@ -75,9 +75,23 @@ const ANSWERED = [
 const sourceOf = (parts: readonly RegExp[]) => parts.map(part => part.source).join('');
 const LINE = new RegExp(`^${sourceOf(ASKED)} => ${sourceOf(ANSWERED)}$`);
 
+/** In the format of `outrider explain`. */
+export interface DescribedRequest {
+  readonly protocol: string;
+  readonly source: { readonly ip: string; readonly principal?: string };
+  readonly destination: { readonly ip: string; readonly port: number };
+  readonly sni?: string;
+  readonly custom?: string;
+  readonly request: {
+    readonly method: string | undefined;
+    readonly path: string | undefined;
+    readonly host: string;
+    readonly headers: Readonly<Record<string, readonly string[]>>;
+  };
+}
+
 export interface Case {
-  /** In the format of `outrider explain`. */
-  readonly request: object;
+  readonly request: DescribedRequest;
   readonly decision: 'allow' | 'deny';
   /** `ns/name#rule`, `none`, or a reason; absent = not compared. */
   readonly why: string | undefined;
