@@ -50,7 +50,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     );
   },
   certs: async args => {
-    const { parseCerts } = await import('./cli/command-flags.ts');
+    const { parseCerts } = await import('./cli/certs-flags.ts');
     return carryOut(parseCerts(args), async options => (await import('./cli/certs.ts')).runCerts(options));
   },
   inject: async args => {

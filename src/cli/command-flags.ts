@@ -1,5 +1,5 @@
 /** The lines of every command but `run`. */
-import { readChoice, readDnsName, readLabels, readName, readNonEmpty, readWhole } from './flag-values.ts';
+import { readChoice, readLabels, readName, readNonEmpty, readWhole } from './flag-values.ts';
 import { all, type Line, one, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
 
 const JSON_FLAG = { name: 'json', value: null } as const;
@@ -177,100 +177,6 @@ function readHeader(text: string): { name: string; value: string } {
   const [, name, value] = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
   if (name !== undefined && value !== undefined) return { name, value };
   throw new WrongLine(`--header must be 'NAME: VALUE', not ${JSON.stringify(text)}`);
-}
-
-export type CertsSettings =
-  | {
-      readonly action: 'init';
-      readonly dir: string;
-      readonly trustDomain: string;
-      readonly days: number;
-      /** Replaces a CA that is there. */
-      readonly force: boolean;
-    }
-  | {
-      readonly action: 'issue';
-      /** The folder of the development CA. */
-      readonly ca: string;
-      /** Where the three files go. */
-      readonly dir: string;
-      readonly namespace: string;
-      readonly serviceAccount: string;
-      readonly hours: number;
-      /** The whole SPIFFE ID in place of namespace and service account; null = made of them. */
-      readonly spiffeId: string | null;
-      /** DNS names besides it, for clients that compare host names, such as curl. */
-      readonly dnsNames: readonly string[];
-    }
-  | { readonly action: 'show'; readonly dir: string; readonly json: boolean };
-
-const CA_DIR = './certs/ca';
-const CERTS_DIR = './certs';
-
-export const CERTS_USAGE: Usage = {
-  command: 'certs',
-  synopsis: 'certs init|issue|show [SPIFFE_ID] [DIR] [flags]',
-  about:
-    'certs init [DIR]   makes a development CA in DIR (default ./certs/ca)\n' +
-    'certs issue [SPIFFE_ID] [DIR]  makes cert-chain.pem, key.pem and root-cert.pem in DIR (default ./certs)\n' +
-    'certs show [DIR]   says what is in a certificate folder (default ./certs), and whether Outrider would take it',
-  positionals: 'init|issue|show [SPIFFE_ID] [DIR]',
-  flags: [
-    { name: 'trust-domain', value: 'NAME', help: 'init: default cluster.local' },
-    { name: 'days', value: 'N', help: "init: the CA's life; default 3650" },
-    { name: 'ca', value: 'DIR', help: 'issue: the folder that init made; default ./certs/ca' },
-    { name: 'namespace', value: 'NAME', help: 'issue: default "default"' },
-    { name: 'service-account', value: 'NAME', help: 'issue: default "default"' },
-    { name: 'hours', value: 'N', help: "issue: the certificate's life; default 24" },
-    {
-      name: 'dns',
-      value: 'NAME',
-      many: true,
-      help: 'issue: a DNS name besides the SPIFFE ID, for curl --cacert; default localhost',
-    },
-    { name: 'dir', value: 'DIR', help: 'the folder, as DIR on the line' },
-    { name: 'force', value: null, help: 'init: replace a CA that is there' },
-    { ...JSON_FLAG, help: 'show: as JSON' },
-  ],
-};
-
-const CERTS_FLAGS: Readonly<Record<CertsSettings['action'], readonly string[]>> = {
-  init: ['trust-domain', 'days', 'dir', 'force'],
-  issue: ['ca', 'namespace', 'service-account', 'hours', 'dns', 'dir'],
-  show: ['json', 'dir'],
-};
-
-/** Parses the line of `certs`. */
-export function parseCerts(args: readonly string[]): Parsed<CertsSettings> {
-  return parse(CERTS_USAGE, args, line => {
-    const [first, ...others] = line.positionals;
-    if (first === undefined) throw new WrongLine('say which: init, issue or show');
-    const spiffeId = first === 'issue' && others[0]?.startsWith('spiffe:') ? (others.shift() ?? null) : null;
-    const [given = one(line, 'dir') ?? undefined, extra] = others;
-    if (extra !== undefined) throw new WrongLine(`unexpected ${JSON.stringify(extra)}`);
-    const action = readChoice('the word after certs', first, ['init', 'issue', 'show']);
-    const foreign = [...line.values.keys()].find(name => !CERTS_FLAGS[action].includes(name));
-    if (foreign) throw new WrongLine(`--${foreign} has no meaning for certs ${action}`);
-    const dir = given ?? (action === 'init' ? CA_DIR : CERTS_DIR);
-    if (action === 'show') return { action, dir, json: line.values.has('json') };
-    if (action === 'init') {
-      const trustDomain = one(line, 'trust-domain') ?? 'cluster.local';
-      const days = read(line, 'days', (name, text) => readWhole(name, text, 1, 36_500)) ?? 3_650;
-      return { action, dir, trustDomain, days, force: line.values.has('force') };
-    }
-    return {
-      action,
-      dir,
-      ca: one(line, 'ca') ?? CA_DIR,
-      namespace: read(line, 'namespace', readName) ?? 'default',
-      serviceAccount: read(line, 'service-account', readName) ?? 'default',
-      hours: read(line, 'hours', (name, text) => readWhole(name, text, 1, 876_000)) ?? 24,
-      spiffeId,
-      dnsNames: line.values.has('dns')
-        ? all(line, 'dns').map(name => readDnsName('--dns', name))
-        : ['localhost'],
-    };
-  });
 }
 
 export const INJECT_USAGE: Usage = {

@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Authority, createAuthority, issue } from '../identity/dev-ca.ts';
-import { replaceFile, writeIdentity } from '../identity/folder.ts';
+import { replaceFile } from '../identity/folder.ts';
+import { swapIdentity } from '../identity/folder-swap.ts';
 import { FRONTEND_APP, ORDERS_APP } from './demo-apps.ts';
 import { ORDERS_HOST, policyFiles, serviceFiles } from './demo-manifests.ts';
 import type { Processes } from './demo-process.ts';
@@ -53,7 +54,7 @@ export async function startMesh(folder: string, processes: Processes): Promise<M
   const renew = async (workload: Workload): Promise<void> => {
     const pems = await identity(authority, workload);
     processes.ensureRunning(); // or a folder that is gone would be made anew
-    writeIdentity(join(folder, workload), pems);
+    swapIdentity(join(folder, workload), pems);
   };
   await Promise.all(WORKLOADS.map(renew));
   writeFiles(policy, policyFiles(orders.port));

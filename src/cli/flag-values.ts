@@ -1,6 +1,9 @@
+import { parseDuration } from '../config/duration.ts';
 import { nameProblem } from '../config/names.ts';
 import type { PortProtocol } from '../config/resources.ts';
 import type { HostPort } from '../config/settings.ts';
+import { parseWorkloadEndpoint, type WorkloadEndpoint } from '../config/workload-endpoint.ts';
+import { parseSpiffeId } from '../identity/spiffe.ts';
 import { WrongLine } from './flags.ts';
 
 /** `[HOST:]PORT`, IPv6 in brackets; `host` stands in when only a port is given. Port 0 passes unless `free` is false. */
@@ -15,11 +18,32 @@ export function readHostPort(name: string, text: string, host: string, free = tr
   return { host: bracketed ?? plain ?? host, port };
 }
 
+/** The address of a SPIFFE Workload API. */
+export function readWorkloadEndpoint(name: string, text: string): WorkloadEndpoint {
+  const endpoint = parseWorkloadEndpoint(text);
+  if (endpoint !== null) return endpoint;
+  throw new WrongLine(`${name} must be unix:///PATH or tcp://IP:PORT, not ${shown(text)}`);
+}
+
+/** A workload's SPIFFE ID. */
+export function readSpiffeId(name: string, text: string): string {
+  if (parseSpiffeId(text).ok) return text;
+  throw new WrongLine(`${name} must be a SPIFFE ID such as spiffe://example.org/web, not ${shown(text)}`);
+}
+
 /** A whole number in decimal. */
 export function readWhole(name: string, text: string, min: number, max: number): number {
   const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= min && value <= max) return value;
   throw new WrongLine(`${name} must be a whole number from ${min} to ${max}, not ${shown(text)}`);
+}
+
+/** A duration as Go writes it (`30s`, `1h30m`), in milliseconds. */
+export function readDuration(name: string, text: string, minMs: number, maxMs: number): number {
+  const ms = parseDuration(text) ?? Number.NaN;
+  if (ms >= minMs && ms <= maxMs) return ms;
+  const range = `from ${minMs / 1_000}s to ${maxMs / 3_600_000}h`;
+  throw new WrongLine(`${name} must be a duration such as 30s or 1h30m, ${range}, not ${shown(text)}`);
 }
 
 export function readChoice<T extends string>(name: string, text: string, allowed: readonly T[]): T {

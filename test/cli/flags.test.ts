@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { parseCerts, parseCheck, parseDemo, parseExplain, parseInject } from '../../src/cli/command-flags.ts';
+import { parseCheck, parseDemo, parseExplain, parseInject } from '../../src/cli/command-flags.ts';
 import { helpOf, type Parsed } from '../../src/cli/flags.ts';
 import { parseRun, RUN_USAGE } from '../../src/cli/run-flags.ts';
 import type { Environment } from '../../src/config/environment.ts';
@@ -266,42 +266,6 @@ t.test('the app is never the own inbound port', async t => {
     t.match(run(`--certs=/c ${word}`), { ok: false, exitCode: 2, message: /own inbound port/ }, word);
   }
   t.match(run('--certs=/c --app 10.0.0.9:15006'), { ok: true }, 'on another host it is another port');
-});
-
-t.test('certs has three actions, each with its own flags', async t => {
-  t.same(parseCerts(['init']), {
-    ok: true,
-    value: { action: 'init', dir: './certs/ca', trustDomain: 'cluster.local', days: 3650, force: false },
-  });
-  t.match(parseCerts(['issue', 'out', '--namespace', 'foo', '--service-account', 'web', '--hours', '1']), {
-    ok: true,
-    value: {
-      action: 'issue',
-      dir: 'out',
-      ca: './certs/ca',
-      namespace: 'foo',
-      serviceAccount: 'web',
-      hours: 1,
-      spiffeId: null,
-      dnsNames: ['localhost'],
-    },
-  });
-  t.match(parseCerts(['issue', 'spiffe://td/ns/a/sa/b', '--dir', 'out', '--dns', 'a.b', '--dns', 'c']), {
-    value: { dir: 'out', spiffeId: 'spiffe://td/ns/a/sa/b', dnsNames: ['a.b', 'c'] },
-  });
-  t.match(parseCerts(['issue', '--dns', 'a_b']), {
-    ok: false,
-    exitCode: 2,
-    message: /--dns must be a DNS name/,
-  });
-  t.same(parseCerts(['show', 'd']), { ok: true, value: { action: 'show', dir: 'd', json: false } });
-  t.match(parseCerts([]), { ok: false, exitCode: 2, message: 'certs: say which: init, issue or show' });
-  t.match(parseCerts(['renew']), { ok: false, message: /must be one of init, issue, show, not "renew"/ });
-  t.match(parseCerts(['show', '--hours', '1']), {
-    ok: false,
-    message: 'certs: --hours has no meaning for certs show',
-  });
-  t.match(parseCerts(['show', 'a', 'b']), { ok: false, message: 'certs: unexpected "b"' });
 });
 
 t.test('inject reads -f', async t => {
