@@ -108,10 +108,16 @@ export interface UpstreamConnection {
   destroy(): void;
 }
 
+/** Some names of fields. */
+export interface FieldNames {
+  /** @param name in lower case, with `-` for `_` */
+  has(name: string): boolean;
+}
+
 /** What the proxy does with requests; one object a client connection. */
 export interface RequestHandler<C> {
   /** Names, lower case and with `-`, that no trailer of a request may carry: those that Outrider itself writes; null = none. */
-  readonly withheldTrailers: ReadonlySet<string> | null;
+  readonly withheldTrailers: FieldNames | null;
   onRequest(exchange: Exchange<C>): void;
   /** The upstream connection broke before a byte of the response and the request can be sent again (RFC 9110 9.2.2). */
   onRetry(exchange: Exchange<C>): void;

@@ -5,6 +5,7 @@
  * sent does not depend on how the bytes arrived; canonical input passes as it is, without a copy.
  */
 
+import type { FieldNames } from './exchange.ts';
 import { PLAIN } from './fields.ts';
 import {
   type BodyFraming,
@@ -50,10 +51,10 @@ export class BodyReader {
   /** A size line began in an earlier read: its digits are held back and written when it is whole. */
   #held = false;
   #trailerText = '';
-  #withheld: ReadonlySet<string> | null = null;
+  #withheld: FieldNames | null = null;
 
   /** Starts on a new message; `withheld`: names that are taken out of its trailers. */
-  begin(head: MessageHead, delivery: Delivery, withheld: ReadonlySet<string> | null = null): void {
+  begin(head: MessageHead, delivery: Delivery, withheld: FieldNames | null = null): void {
     this.bytes = 0;
     this.fault = null;
     this.#framing = head.framing;
@@ -252,7 +253,7 @@ function hexDigit(c: number): number {
 }
 
 /** RFC 9110 6.5.1: fields of framing, routing and identity are never taken from a trailer section. */
-function forwardedTrailers(head: MessageHead, withheld: ReadonlySet<string> | null): string {
+function forwardedTrailers(head: MessageHead, withheld: FieldNames | null): string {
   const { text, fields } = head;
   let kept = '';
   for (let i = 0; i < fields.length; i += STRIDE) {

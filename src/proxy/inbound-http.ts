@@ -1,7 +1,7 @@
 // Hot path: no promise, closure or string per chunk.
 /** The requests of one inbound connection: parsed → policy → the app, and what the app is told of the peer. */
 import { FAILURES, type FailureCode } from '../errors.ts';
-import type { Duct, Exchange, RequestHandler } from '../http/exchange.ts';
+import type { Duct, Exchange, FieldNames, RequestHandler } from '../http/exchange.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_PROTO, DROP_XFCC, type RequestEdits } from '../http/h1-write.ts';
 import { type ConnectionPolicy, decideRequest, findingsOf } from '../policy/decide.ts';
@@ -57,7 +57,7 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     this.#view = view;
   }
 
-  get withheldTrailers(): ReadonlySet<string> | null {
+  get withheldTrailers(): FieldNames | null {
     return this.#view.snapshot.writtenFields;
   }
 

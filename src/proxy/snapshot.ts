@@ -7,6 +7,7 @@ import type {
   Resources,
   Workload,
 } from '../config/resources.ts';
+import type { FieldNames } from '../http/exchange.ts';
 import { plainName } from '../http/header-edits.ts';
 import type { KeySets } from '../identity/jwks-source.ts';
 import { type Authenticator, createAuthenticator } from '../identity/jwt.ts';
@@ -18,6 +19,7 @@ import {
   mtlsModeFor,
 } from '../policy/peer-authentication.ts';
 import { selectAuthentication } from '../policy/select.ts';
+import { nameMatcher } from './ext-authz-fields.ts';
 
 export interface Snapshot {
   readonly generation: number;
@@ -31,8 +33,8 @@ export interface Snapshot {
   /** Trust domains whose SPIFFE IDs are accepted: the mesh's and its aliases. */
   readonly trustDomains: readonly string[];
   readonly appendClientCert: boolean;
-  /** Request fields that tokens and HTTP authorizers write, `-` for `_`: no trailer may pass for one; null = none. */
-  readonly writtenFields: ReadonlySet<string> | null;
+  /** Request fields that tokens and authorizers write: no trailer may pass for one; null = none. */
+  readonly writtenFields: FieldNames | null;
 }
 
 /** Compiles `resources` for one workload. Pure; called on the main thread too, to refuse what does not compile. */
@@ -43,21 +45,22 @@ export function compileSnapshot(
   keySets: KeySets,
 ): Snapshot {
   const { mesh } = resources;
+  const authorization = compileAuthorization({
+    policies: resources.authorizationPolicies,
+    workload,
+    mesh: {
+      rootNamespace: mesh.rootNamespace,
+      trustDomain: mesh.trustDomain,
+      trustDomainAliases: mesh.trustDomainAliases,
+      providers: mesh.extensionProviders,
+      multipleProviders: false,
+    },
+  });
   return {
     generation,
     resources,
     workload,
-    authorization: compileAuthorization({
-      policies: resources.authorizationPolicies,
-      workload,
-      mesh: {
-        rootNamespace: mesh.rootNamespace,
-        trustDomain: mesh.trustDomain,
-        trustDomainAliases: mesh.trustDomainAliases,
-        providers: mesh.extensionProviders,
-        multipleProviders: false,
-      },
-    }),
+    authorization,
     authenticator: authenticatorOf(resources, workload, keySets),
     mtls: effectiveMtls({
       policies: resources.peerAuthentications,
@@ -67,7 +70,7 @@ export function compileSnapshot(
     normalization: mesh.pathNormalization,
     trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
     appendClientCert: mesh.forwardClientCert === 'APPEND_FORWARD',
-    writtenFields: writtenFields(resources, workload),
+    writtenFields: writtenFields(resources, workload, authorization),
   };
 }
 
@@ -87,7 +90,12 @@ export function jwtRulesOf(resources: Resources, workload: Workload): readonly J
   return selectAuthentication(requestAuthentications, workload, mesh.rootNamespace);
 }
 
-function writtenFields(resources: Resources, workload: Workload): ReadonlySet<string> | null {
+function writtenFields(
+  resources: Resources,
+  workload: Workload,
+  authorization: Authorization,
+): FieldNames | null {
+  const asked = authorization.http.custom.map(({ provider }) => provider);
   const names: string[] = [];
   for (const { outputPayloadToHeader, outputClaimToHeaders } of jwtRulesOf(resources, workload)) {
     if (outputPayloadToHeader !== null) names.push(outputPayloadToHeader);
@@ -95,8 +103,10 @@ function writtenFields(resources: Resources, workload: Workload): ReadonlySet<st
   }
   for (const provider of resources.mesh.extensionProviders) {
     if (provider.kind === 'http') names.push(...provider.headersToUpstreamOnAllow);
+    // A gRPC authorizer writes whatever it wants.
+    else if (asked.includes(provider.name)) names.push('*');
   }
-  return names.length === 0 ? null : new Set(names.map(name => plainName(name.toLowerCase())));
+  return names.length === 0 ? null : { has: nameMatcher(names.map(plainName)) };
 }
 
 /** PeerAuthentication's mode on a workload port. */

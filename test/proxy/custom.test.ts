@@ -162,6 +162,31 @@ t.test('neither an upgrade nor a Connection option hides anything from the check
   t.same([x_forwarded_proto, proto], [undefined, 'http']);
 });
 
+t.test('no trailer passes for a field that a provider writes', async t => {
+  const trailers = await startApp(t, (_, response, request) =>
+    response.end(JSON.stringify(Object.keys(request.trailers))),
+  );
+  const guard = await startGrpcAuthorizer(t, () => OK);
+  const sidecar = await startSidecar(t, {
+    certs,
+    app: trailers.port,
+    manifests: inMode('PERMISSIVE', http(1, { headersToUpstreamOnAllow: ['X-User*', '*_role'] })),
+  });
+  const wire = await wirePlain(t, sidecar.ports.inbound);
+  const sent = ['x-user-name', 'x_user_id', 'my-role', 'x-role-other', 'own'];
+  const ask = async (): Promise<unknown> => {
+    const lines = sent.map(name => `${name}: evil\r\n`).join('');
+    const reply = await wire.ask(
+      `POST /open HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n${lines}\r\n`,
+    );
+    return JSON.parse(reply.body);
+  };
+  t.same(await ask(), ['x-role-other', 'own']);
+  const grpc = { envoyExtAuthzGrpc: { service: '127.0.0.1', port: guard.port } };
+  await sidecar.configure(inMode('PERMISSIVE', grpc));
+  t.same(await ask(), [], 'what a gRPC authorizer writes is not known beforehand');
+});
+
 t.test('a body that is too long for the check gets 413', async t => {
   const guard = await startAuthorizer(t);
   const includeRequestBodyInCheck = { maxRequestBytes: 8 };
