@@ -26,7 +26,7 @@ export interface Finding {
 export interface Example {
   readonly file: string;
   readonly line: number;
-  /** `GET /orders/42`, or `TCP`. */
+  /** `GET /orders/42`, or `TCP to port 5432`. */
   readonly request: string;
 }
 

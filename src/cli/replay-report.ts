@@ -18,17 +18,52 @@ const TITLES = {
   unknown: 'cannot be told',
 } as const;
 
-/** One group for a person, its end included. */
-export function groupText(group: Group): string {
-  const { change, count, because, source, method, path, verdicts, example } = group;
-  const lines = [`${TITLES[change]}  ${count}×  ${change === 'unknown' ? 'without ' : ''}${because}`];
-  const what = method === null ? 'TCP' : legible(`${method} ${path}`);
-  lines.push(`  ${source === null ? 'no identity (plaintext)' : legible(source)}  ${what}`);
-  if (verdicts !== null) {
-    lines.push(`  before: ${verdictText(verdicts.before)}`, `  after:  ${verdictText(verdicts.after)}`);
+const MOST_OF_A_CHANGE = 20;
+
+/** What is found, for a person: a block for each change that has one cause, the requests that it concerns below it. */
+export function* blocksText(groups: readonly Group[]): Generator<string> {
+  const blocks = new Map<string, Group[]>();
+  for (const group of groups) {
+    const { change, because, verdicts } = group;
+    const key = [change, because, ...(verdicts === null ? [] : bothText(verdicts))].join('\n');
+    const block = blocks.get(key);
+    if (block === undefined) blocks.set(key, [group]);
+    else block.push(group);
   }
-  lines.push(`  such as ${example.file}:${example.line}: ${legible(example.request)}`);
+  for (const block of [...blocks.values()].sort(changesFirst)) yield blockText(block);
+}
+
+function changesFirst(a: readonly Group[], b: readonly Group[]): number {
+  const untold = (block: readonly Group[]) => Number(block[0]?.change === 'unknown');
+  return untold(a) - untold(b) || total(b) - total(a);
+}
+
+function total(block: readonly Group[]): number {
+  return block.reduce((sum, { count }) => sum + count, 0);
+}
+
+function blockText(block: readonly Group[]): string {
+  const { change, because, verdicts } = block[0] as Group;
+  const lines = [`${TITLES[change]}  ${total(block)}×  ${change === 'unknown' ? 'without ' : ''}${because}`];
+  if (verdicts !== null) lines.push(...bothText(verdicts).map(text => `  ${text}`));
+  for (const group of block.slice(0, MOST_OF_A_CHANGE)) {
+    const { file, line, request } = group.example;
+    lines.push(`  ${String(group.count).padStart(4)}×  ${whatText(group)}`);
+    lines.push(`         such as ${file}:${line}: ${legible(request)}`);
+  }
+  const rest = block.slice(MOST_OF_A_CHANGE);
+  if (rest.length > 0) lines.push(`  ${String(total(rest)).padStart(4)}×  others; --json has all of them`);
   return `${lines.join('\n')}\n\n`;
+}
+
+function whatText({ source, method, path, example }: Group): string {
+  const who = source === null ? 'no identity (plaintext)' : legible(source);
+  if (method !== null) return `${who}  ${legible(`${method} ${path}`)}`;
+  return example.request.startsWith('TCP') ? `${who}  TCP` : 'various';
+}
+
+function bothText({ before, after }: NonNullable<Group['verdicts']>): [before: string, after: string] {
+  return [`before: ${verdictText(before)}`, `after:  ${verdictText(after)}`];
 }
 
 function verdictText({ allow, policy, rule, missed, reason, by }: Verdict): string {

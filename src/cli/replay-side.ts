@@ -94,7 +94,11 @@ export class Side {
       },
       this.#peerFault,
     );
-    if (fate.refused) return refused(fate.reason, modeSource(stage.mtls, request.destinationPort, mode));
+    if (fate.refused) {
+      const byName = fate.reason === 'foreign_trust_domain';
+      const source = byName ? TRUST_DOMAINS : modeSource(stage.mtls, request.destinationPort, mode);
+      return refused(fate.reason, source);
+    }
     const policy = bindConnection(stage.authorization, {
       principal: fate.principal,
       sourceIp: request.sourceIp,
@@ -125,7 +129,7 @@ export class Side {
     if (custom !== null) return custom;
     const fates = told.tokens(jwtRules);
     const fate = fates.length === 1 ? (fates[0] as TokenFate) : guess.token(fates);
-    if (fate === 'refused') return refused('jwt_authn_access_denied', 'RequestAuthentication');
+    if (fate === 'refused') return refused('jwt_authn_access_denied', TOKEN_REFUSED);
     const jwt = fate === 'accepted' ? tokenOf(request, jwtRules, guess) : null;
     return verdictOf(decideRequest(policy, { ...attributes, jwt }));
   }
@@ -150,6 +154,12 @@ export class Side {
     return stage;
   }
 }
+
+/** `by` of a verdict where a token is refused. */
+export const TOKEN_REFUSED = 'RequestAuthentication';
+
+/** What refuses a peer of another trust domain. */
+const TRUST_DOMAINS = 'mesh config (trust domains)';
 
 /** Namespaces whose compiled policy is kept; a log of one sidecar has one. */
 const MAX_NAMESPACES = 64;

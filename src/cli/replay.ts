@@ -10,7 +10,7 @@ import type { ReplaySettings } from './replay-flags.ts';
 import { type Example, type Finding, Groups } from './replay-groups.ts';
 import { type LoggedRequest, readLogLine } from './replay-line.ts';
 import { linesOf } from './replay-lines.ts';
-import { type Counts, groupJson, groupText, summaryText } from './replay-report.ts';
+import { blocksText, type Counts, groupJson, summaryText } from './replay-report.ts';
 import { pathShape } from './replay-shape.ts';
 import { Side } from './replay-side.ts';
 
@@ -117,9 +117,10 @@ class Replay {
   }
 
   #compare(request: LoggedRequest, file: string, line: number): void {
-    const { method, target, protocol, namespace } = request;
+    const { method, target, protocol, namespace, destinationPort } = request;
     const tcp = protocol === 'tcp';
-    const example: Example = { file, line, request: tcp ? 'TCP' : `${method} ${target}` };
+    const seen = tcp ? `TCP to port ${destinationPort}` : `${method} ${target}`;
+    const example: Example = { file, line, request: seen };
     const about = {
       source: request.principal,
       method: tcp ? null : method,
@@ -153,9 +154,9 @@ class Replay {
   async report(): Promise<number> {
     const { json } = this.#settings;
     const { stdout, stderr } = this.#io;
-    for (const group of this.#groups.sorted()) {
-      await write(stdout, json ? `${groupJson(group)}\n` : groupText(group));
-    }
+    const sorted = this.#groups.sorted();
+    if (json) for (const group of sorted) await write(stdout, `${groupJson(group)}\n`);
+    else for (const block of blocksText(sorted)) await write(stdout, block);
     const summary = summaryText(this.#counts, this.#groups);
     // Standard output is for the groups where a program reads it.
     if (this.#contradictions > 0) {

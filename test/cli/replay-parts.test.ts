@@ -3,7 +3,7 @@ import t from 'tap';
 import { type Finding, Groups } from '../../src/cli/replay-groups.ts';
 import { readLogLine } from '../../src/cli/replay-line.ts';
 import { linesOf } from '../../src/cli/replay-lines.ts';
-import { groupText } from '../../src/cli/replay-report.ts';
+import { blocksText } from '../../src/cli/replay-report.ts';
 import { pathShape } from '../../src/cli/replay-shape.ts';
 import { logLine } from './replay-log.ts';
 
@@ -70,6 +70,67 @@ t.test('groups are bounded, and nothing is lost from the count', async t => {
   t.match(sorted[0], { because: 'others, too many to list', source: null, count: 3_500 });
 });
 
+t.test('what one change of policy does stands in one block, the most frequent first', t => {
+  const groups = new Groups();
+  const by = (policy: string) => ({ allow: false, policy, rule: 0, missed: [], reason: 'x', by: '' });
+  const add = (policy: string, path: string, line: number) => {
+    const verdicts = { before: { ...by('foo/all'), allow: true }, after: by(policy) };
+    groups.add(
+      {
+        change: 'allow->deny',
+        policy,
+        because: `AuthorizationPolicy ${policy} (new)`,
+        source: null,
+        method: 'GET',
+        path,
+        verdicts,
+      },
+      { file: 'a', line, request: `GET ${path}` },
+    );
+  };
+  add('foo/b', '/one', 1);
+  add('foo/a', '/x', 2);
+  add('foo/a', '/y', 3);
+  add('foo/a', '/y', 4);
+  groups.add(
+    {
+      change: 'unknown',
+      policy: null,
+      because: 'destination_port',
+      source: null,
+      method: null,
+      path: null,
+      verdicts: null,
+    },
+    { file: 'a', line: 5, request: 'a request' },
+  );
+  t.equal(
+    [...blocksText(groups.sorted())].join(''),
+    `allow → deny  3×  AuthorizationPolicy foo/a (new)
+  before: allowed by foo/all rule 0
+  after:  denied by foo/a rule 0
+     2×  no identity (plaintext)  GET /y
+         such as a:3: GET /y
+     1×  no identity (plaintext)  GET /x
+         such as a:2: GET /x
+
+allow → deny  1×  AuthorizationPolicy foo/b (new)
+  before: allowed by foo/all rule 0
+  after:  denied by foo/b rule 0
+     1×  no identity (plaintext)  GET /one
+         such as a:1: GET /one
+
+cannot be told  1×  without destination_port
+     1×  various
+         such as a:5: a request
+
+`,
+  );
+  for (let i = 0; i < 30; i++) add('foo/c', `/${'a'.repeat(i)}`, i);
+  t.match([...blocksText(groups.sorted())][0], /\n {4}10× {2}others; --json has all of them\n\n$/);
+  t.end();
+});
+
 t.test('a log cannot move the cursor of who reads the report', async t => {
   const groups = new Groups();
   const nothing = { policy: null, source: null, verdicts: null };
@@ -78,7 +139,7 @@ t.test('a log cannot move the cursor of who reads the report', async t => {
     { change: 'unknown', because: 'header x', method: 'GET', path, ...nothing },
     { file: 'a', line: 1, request: `GET ${path}` },
   );
-  const text = groupText(groups.sorted()[0]!);
+  const text = [...blocksText(groups.sorted())].join('');
   t.notMatch(text, /\u001b/);
   t.match(text, /GET \/\?\[2Jé/);
 });

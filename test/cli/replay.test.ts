@@ -53,10 +53,10 @@ t.test('a verdict that would change is printed with the policy that changes it',
   t.equal(
     out,
     `allow → deny  2×  AuthorizationPolicy foo/no-admin (new)
-  ${SLEEP}  GET /admin/*
   before: allowed by foo/all rule 0
   after:  denied by foo/no-admin rule 0
-  such as standard input:2: GET /admin/1
+     2×  ${SLEEP}  GET /admin/*
+         such as standard input:2: GET /admin/1
 
 3 lines: 2 would change, 0 cannot be told, 1 would not
 `,
@@ -197,13 +197,47 @@ t.test('the mesh config counts: trust domains and path normalisation', async t =
     after: ALLOW_ALL + mesh('trustDomain: other.example'),
     log: [to('/')],
   });
-  t.match(foreign.groups, [{ change: 'allow->deny', after: { reason: 'foreign_trust_domain' } }]);
+  t.match(foreign.groups, [
+    {
+      change: 'allow->deny',
+      because: 'mesh config (trust domains)',
+      after: { reason: 'foreign_trust_domain' },
+    },
+  ]);
   const merged = await groups(t, {
     before: ALLOW_ALL + NO_ADMIN,
     after: ALLOW_ALL + NO_ADMIN + mesh('pathNormalization: {normalization: MERGE_SLASHES}'),
     log: [to('//admin')],
   });
   t.match(merged.groups, [{ change: 'allow->deny', because: 'mesh config', policy: null }]);
+});
+
+t.test('token rules that went are named where they change a verdict', async t => {
+  const login = `apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: login, namespace: foo}
+spec: {jwtRules: [{issuer: https://issuer, jwks: '{"keys":[]}'}]}
+---
+`;
+  const alice = policy('alice', 'ALLOW', '[{from: [{source: {requestPrincipals: ["*"]}}]}]');
+  const change = { before: login + alice, after: alice };
+  const because = 'RequestAuthentication foo/login (removed)';
+  const accepted = to('/', 'GET', {
+    record: { requestPrincipal: 'https://issuer/alice', policy: 'foo/alice' },
+  });
+  const lost = await groups(t, { ...change, log: [accepted] });
+  t.match(lost.groups, [{ change: 'allow->deny', because, policy: null }]);
+  const refused = {
+    details: 'jwt_authn_access_denied{Jwt_is_expired}',
+    status: 401,
+    decision: 'deny' as const,
+  };
+  const opened = await groups(t, {
+    before: login + ALLOW_ALL,
+    after: ALLOW_ALL,
+    log: [to('/', 'GET', { record: refused })],
+  });
+  t.match(opened.groups, [{ change: 'deny->allow', because, policy: null }]);
 });
 
 t.test('selectors need --labels; namespaces come from the line or from --namespace', async t => {
