@@ -68,10 +68,17 @@ export type IdentityFaultReason =
   | 'bad_crl'
   | 'crl_incomplete'
   | 'crl_expired'
-  | 'unusable';
+  | 'unusable'
+  | 'workload_api_away'
+  | 'workload_api_silent'
+  | 'workload_api_denied'
+  | 'workload_api_refused'
+  | 'bad_response'
+  | 'no_svid'
+  | 'svid_not_found';
 
 export interface IdentityFault {
-  /** The file's name as it stands in the folder; the folder itself for `folder_missing`. */
+  /** The file's name as it stands in the folder; the folder itself for `folder_missing`; a Workload API's address. */
   readonly file: string;
   readonly reason: IdentityFaultReason;
   /** One line: the file, what is wrong, what to do. */

@@ -1,0 +1,108 @@
+/** Which SVID of a Workload API's answer is this workload's, as the files that an identity folder would hold. */
+import { createHash } from 'node:crypto';
+import { readCertificate } from './certificate.ts';
+import { elements } from './der.ts';
+import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
+import { type IdentityFault, type IdentityFaultReason, type IdentityFiles, identityFault } from './svid.ts';
+import type { X509Svid, X509SvidResponse } from './x509-svid-response.ts';
+
+export type SvidChoice =
+  | { readonly ok: true; readonly files: IdentityFiles; readonly digest: string }
+  | { readonly ok: false; readonly fault: IdentityFault };
+
+/** The protocol's words for the files, in messages. */
+const FIELD_OF_FILE: readonly (readonly [file: string, field: string])[] = [
+  [CERT_CHAIN, 'x509_svid'],
+  [KEY, 'x509_svid_key'],
+  [ROOT_CERT, 'bundle'],
+  [CRL, 'crl'],
+];
+const SEQUENCE = 0x30;
+const MAX_NAMED = 300; // characters of a message that the server worded
+
+export interface SvidWish {
+  /** The SVID's SPIFFE ID; null takes the first, which is the default identity (Workload API 5.3). */
+  readonly spiffeId: string | null;
+  /** The Workload API's, for messages. */
+  readonly address: string;
+}
+
+/**
+ * Takes one SVID out of an answer. Only its own bundle becomes roots: those of other trust domains must not vouch for
+ * this one.
+ */
+export function chooseSvid(response: X509SvidResponse, { spiffeId, address }: SvidWish): SvidChoice {
+  const refuse = (reason: IdentityFaultReason, text: string): SvidChoice => ({
+    ok: false,
+    fault: identityFault(address, reason, text),
+  });
+  const { svids } = response;
+  if (svids.length === 0)
+    return refuse('no_svid', 'its answer has no SVID; register this workload with the SPIFFE server');
+  const svid = spiffeId === null ? svids[0] : svids.find(one => one.spiffeId === spiffeId);
+  if (svid === undefined) {
+    const named = svids.map(one => JSON.stringify(one.spiffeId)).join(', ');
+    const text = `has no SVID of ${spiffeId}, only of ${named.slice(0, MAX_NAMED)}; name one of them with --spiffe-id`;
+    return refuse('svid_not_found', text);
+  }
+  const incomplete = missingField(svid);
+  if (incomplete !== null)
+    return refuse('bad_response', `its SVID has no ${incomplete}; look at the SPIFFE server`);
+  const files = filesOf(svid, response.crls);
+  if (files === null) return refuse('bad_response', 'its answer is not DER; look at the SPIFFE server');
+  const leaf = readCertificate(svid.chain.subarray(0, endOfFirst(svid.chain)));
+  if (leaf?.uris.length === 1 && leaf.uris[0] !== svid.spiffeId) {
+    const [said, held] = [svid.spiffeId, leaf.uris[0]].map(id => JSON.stringify(id?.slice(0, MAX_NAMED)));
+    return refuse(
+      'bad_response',
+      `names ${said} and sends a certificate of ${held}; look at the SPIFFE server`,
+    );
+  }
+  return { ok: true, files, digest: digestOf(files) };
+}
+
+/** A fault of the files, in the words of the protocol. */
+export function rewordFault(fault: IdentityFault, address: string): IdentityFault {
+  const message = FIELD_OF_FILE.reduce((text, [file, field]) => text.replaceAll(file, field), fault.message);
+  return { file: address, reason: fault.reason, message: `${address}: ${message}` };
+}
+
+/** Workload API 4.5: an SVID with an empty one must be discarded. */
+function missingField({ spiffeId, chain, key, bundle }: X509Svid): string | null {
+  if (spiffeId === '') return 'spiffe_id';
+  if (chain.length === 0) return 'x509_svid';
+  if (key.length === 0) return 'x509_svid_key';
+  return bundle.length === 0 ? 'bundle' : null;
+}
+
+function filesOf(svid: X509Svid, crls: readonly Buffer[]): IdentityFiles | null {
+  const certChain = pemOf('CERTIFICATE', svid.chain);
+  const key = pemOf('PRIVATE KEY', svid.key);
+  const root = pemOf('CERTIFICATE', svid.bundle);
+  if (certChain === null || key === null || root === null) return null;
+  if (crls.length === 0) return { certChain, key, root };
+  const crl = pemOf('X509 CRL', Buffer.concat(crls));
+  return crl === null ? null : { certChain, key, root, crl };
+}
+
+/** DER sequences one after the other as PEM blocks; null when the bytes are not that. */
+function pemOf(label: string, bytes: Buffer): Buffer | null {
+  const list = elements(bytes, { tag: SEQUENCE, at: 0, start: 0, end: bytes.length });
+  if (list === null || list.some(({ tag }) => tag !== SEQUENCE)) return null;
+  const blocks = list.map(({ at, end }) => {
+    const lines = bytes.toString('base64', at, end).match(/.{1,64}/g) ?? [];
+    return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
+  });
+  return Buffer.from(blocks.join(''), 'latin1');
+}
+
+function endOfFirst(bytes: Buffer): number {
+  return elements(bytes, { tag: SEQUENCE, at: 0, start: 0, end: bytes.length })?.[0]?.end ?? 0;
+}
+
+function digestOf({ certChain, key, root, crl }: IdentityFiles): string {
+  const digest = createHash('sha256');
+  for (const bytes of [certChain, key, root, crl])
+    digest.update(`${bytes?.length ?? -1}\n`).update(bytes ?? '');
+  return digest.digest('hex');
+}
