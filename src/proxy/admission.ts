@@ -3,6 +3,7 @@
  * then tokens (RequestAuthentication). Both may take time; meanwhile the configuration can change and the client can go.
  */
 import type { FailureCode } from '../errors.ts';
+import type { RequestHead } from '../http/h1-parser.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
 import type { JwtVerdict } from '../identity/jwt.ts';
 import { customMatches } from '../policy/decide.ts';
@@ -13,6 +14,9 @@ import { authzQuestion } from './authz-question.ts';
 import type { AuthzAnswer } from './ext-authz-question.ts';
 import type { InboundView } from './inbound-http.ts';
 import type { ProxiedRequest } from './request.ts';
+
+/** What becomes of a target that cannot be normalised: the body's word, and Envoy's response code details. */
+export const INVALID_PATH = ['invalid path', 'path_normalization_failed'] as const;
 
 const PERMISSION_DENIED = 7; // grpc/doc/statuscodes.md
 const UNAUTHENTICATED = 16;
@@ -30,6 +34,8 @@ export interface AdmissionRefusal {
 }
 
 export interface AdmissionEnds {
+  /** The target by the normalisation in force; null = it is refused. */
+  targetOf(head: RequestHead): string | null;
   /** Go on to policy, with the request's target as the app gets it. */
   admitted(request: ProxiedRequest, target: string): void;
   /** Notes it on the record, before the answer is written. */
@@ -41,7 +47,6 @@ export class Admission {
   readonly #request: ProxiedRequest;
   readonly #view: InboundView;
   readonly #ends: AdmissionEnds;
-  readonly #given: string;
   readonly #rawPath: string;
   #target: string;
   #generation: unknown = null;
@@ -51,7 +56,6 @@ export class Admission {
     this.#request = request;
     this.#view = view;
     this.#ends = ends;
-    this.#given = target;
     this.#rawPath = request.exchange.head.rawPath;
     this.#target = target;
     request.onGone = () => this.#gone.abort();
@@ -59,15 +63,8 @@ export class Admission {
 
   /** Begins, and begins again when what is in force changes while an answer is awaited: only one configuration decides. */
   start(): void {
-    const { head } = this.#request.exchange;
     this.#generation = this.#view.snapshot;
-    this.#target = this.#given;
-    head.edits = null;
-    head.jwt = null;
-    head.rawPath = this.#rawPath;
-    head.path = pathOf(this.#given);
-    this.#request.exchange.responseEdits = null;
-    const matches = customMatches(this.#view.policy, head);
+    const matches = customMatches(this.#view.policy, this.#request.exchange.head);
     if (matches === null) this.#authenticate();
     else this.#askProvider(matches, 0);
   }
@@ -76,8 +73,25 @@ export class Admission {
   #stands(): boolean {
     if (this.#request.gone) return false;
     if (this.#view.snapshot === this.#generation) return true;
-    this.start();
+    this.#startAnew();
     return false;
+  }
+
+  #startAnew(): void {
+    const { exchange } = this.#request;
+    const { head } = exchange;
+    head.edits = null;
+    head.jwt = null;
+    head.rawPath = this.#rawPath;
+    exchange.responseEdits = null;
+    const target = this.#ends.targetOf(head);
+    if (target === null) {
+      exchange.reply('bad_request', ...INVALID_PATH);
+      return;
+    }
+    this.#target = target;
+    head.path = pathOf(target);
+    this.start();
   }
 
   #askProvider(matches: readonly CustomMatch[], at: number): void {

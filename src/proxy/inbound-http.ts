@@ -12,7 +12,7 @@ import { normaliseTarget, pathOf } from '../policy/normalise.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
-import { Admission, type AdmissionEnds, type AdmissionRefusal } from './admission.ts';
+import { Admission, type AdmissionEnds, type AdmissionRefusal, INVALID_PATH } from './admission.ts';
 import type { AppDestination } from './app.ts';
 import type { ExtAuthz } from './ext-authz.ts';
 import type { AuthzConnection } from './ext-authz-question.ts';
@@ -65,9 +65,9 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     const view = this.#view;
     const { head } = exchange;
     const request = new ProxiedRequest(exchange, view.facts, view.recorder);
-    const target = targetOf(head, view.snapshot);
+    const target = this.targetOf(head);
     if (target === null) {
-      exchange.reply('bad_request', 'invalid path', 'path_normalization_failed');
+      exchange.reply('bad_request', ...INVALID_PATH);
       return;
     }
     if (!isKnownMethod(head.method)) {
@@ -80,6 +80,12 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     if (view.snapshot.authenticator === null && view.snapshot.authorization.http.custom.length === 0)
       this.admitted(request, target);
     else new Admission(request, target, view, this).start();
+  }
+
+  /** OPTIONS * and CONNECT have no path to normalise. */
+  targetOf(head: RequestHead): string | null {
+    if (head.rawPath === '*' || head.method === 'CONNECT') return head.rawPath;
+    return normaliseTarget(head.rawPath, this.#view.snapshot.normalization);
   }
 
   /** Policy's own word, on what is in force now. */
@@ -170,10 +176,4 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
 /** A development run: the refusal names what refused. */
 function tellDecision(exchange: Exchange<ProxiedRequest>, value: string): void {
   exchange.responseEdits = { remove: [DECISION_HEADER], added: `${DECISION_HEADER}: ${value}\r\n` };
-}
-
-/** The normalised target; null = 400. OPTIONS * and CONNECT have no path to normalise. */
-function targetOf(head: RequestHead, snapshot: Snapshot): string | null {
-  if (head.rawPath === '*' || head.method === 'CONNECT') return head.rawPath;
-  return normaliseTarget(head.rawPath, snapshot.normalization);
 }

@@ -285,4 +285,20 @@ t.test('while the provider thinks, the client may go and the configuration may c
   await asked(3);
   waiting[2]?.end();
   t.equal((await reply).status, 403, 'what is in force when the answer comes decides');
+  const path = wire.ask(get('/guarded//a'));
+  await asked(4);
+  const merging = JSON.stringify({
+    kind: 'MeshConfig',
+    pathNormalization: { normalization: 'MERGE_SLASHES' },
+    extensionProviders: [{ name: 'guard', ...http(guard.port) }],
+  });
+  const notThere = resource('AuthorizationPolicy', 'not-there', {
+    action: 'DENY',
+    rules: [{ to: [{ operation: { paths: ['/guarded/a'] } }] }],
+  });
+  await sidecar.configure(open.replace(/^.*\n/, `${merging}\n`).concat('\n---\n', notThere));
+  waiting[3]?.end();
+  await asked(5);
+  waiting[4]?.end();
+  t.equal((await path).status, 403, 'and so does its path normalisation');
 });
