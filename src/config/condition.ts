@@ -1,5 +1,6 @@
 import { isAddressOrRange } from './addresses.ts';
 import type { SectionsOf } from './document.ts';
+import { nearest } from './nearest.ts';
 import { quote } from './quote.ts';
 import type { Report } from './report.ts';
 import type { Condition, PolicyAction } from './resources.ts';
@@ -121,7 +122,16 @@ function checkFor(key: string, section: Section, action: PolicyAction): Check {
 function unknownKey(key: string): string {
   if (key.startsWith('destination.labels')) return `${key} was replaced by the policy's selector`;
   if (key === 'destination.namespace') return `${key} was replaced by the policy's metadata.namespace`;
-  return `${quote(key)} is not an attribute that Istio knows`;
+  const remedy = meant(key);
+  return `${quote(key)} is not an attribute that Istio knows${remedy === null ? '' : `; did you mean ${remedy}?`}`;
+}
+
+/** What stands in brackets is not part of the word. */
+function meant(key: string): string | null {
+  const open = key.indexOf('[');
+  if (open === -1) return nearest(key, KEYS.keys());
+  const start = nearest(key.slice(0, open), ['request.headers', 'request.auth.claims']);
+  return start === null ? null : start + key.slice(open);
 }
 
 function checkValue({ value, place, path }: Item, key: string, check: Check, { report }: Section): void {

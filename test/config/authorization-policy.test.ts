@@ -383,6 +383,17 @@ const CONDITIONS: readonly Case[] = [
     ],
   },
   {
+    title: 'keys that are misspelt',
+    text: when(
+      '{key: §"request.header[x]", values: [a]}, {key: §"request.auth.claim[a][b]", values: [a]}, {key: §source.principals, values: [a]}',
+    ),
+    faults: [
+      'error spec.rules[0].when[0].key: "request.header[x]" is not an attribute that Istio knows; did you mean request.headers[x]?',
+      'error spec.rules[0].when[1].key: "request.auth.claim[a][b]" is not an attribute that Istio knows; did you mean request.auth.claims[a][b]?',
+      'error spec.rules[0].when[2].key: "source.principals" is not an attribute that Istio knows; did you mean source.principal?',
+    ],
+  },
+  {
     title: 'claims and metadata stand in brackets',
     text: when(
       '{key: §request.auth.claims, values: [a]}, {key: §experimental.envoy.filters.a, values: [a]}, {key: §experimental.envoy, values: [a]}',
