@@ -13,9 +13,11 @@ import type { RunSettings } from './config/settings.ts';
 import { watchManifests } from './config/watch.ts';
 import type { KeySet, KeySets } from './identity/jwks-source.ts';
 import { JwksStore } from './identity/jwks-store.ts';
+import type { IdentityEvents, IdentitySource } from './identity/source.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
 import { IdentityStore } from './identity/store.ts';
-import type { IdentityGeneration } from './identity/svid.ts';
+import type { IdentityFault, IdentityGeneration } from './identity/svid.ts';
+import { WorkloadApiSource } from './identity/workload-api.ts';
 import { tryMaterial } from './net/tls-context.ts';
 import { egressPorts } from './proxy/egress.ts';
 import { materialOf } from './proxy/material.ts';
@@ -74,7 +76,7 @@ class Sidecar {
   #workers: Workers;
   #admin: Admin | null = null;
   #identity: IdentityGeneration | null = null;
-  #store: IdentityStore;
+  #source: IdentitySource;
   #jwks: JwksStore;
   #keySets: KeySets = {};
   #startedAt = Date.now();
@@ -95,10 +97,6 @@ class Sidecar {
     this.#digest = parts.digest;
     this.#resources = resources;
     setLogLevel(settings.logLevel);
-    const dir = settings.certsDir ?? CERTS_DIRS[0] ?? './certs';
-    if (settings.certsDir === null) {
-      log.warn('no certificates found: waiting for them', { searched: CERTS_DIRS, watching: dir });
-    }
     this.#jwks = new JwksStore({
       onChange: keySets => {
         this.#keySets = keySets;
@@ -107,25 +105,11 @@ class Sidecar {
       warn: log.warn,
       info: log.info,
     });
-    this.#store = new IdentityStore({
-      dir,
+    this.#source = identitySource(settings, {
       // What only OpenSSL refuses must not reach the workers.
       dryRun: generation => tryMaterial(materialOf(generation)),
       onGeneration: generation => this.#onIdentity(generation),
-      onFailure: fault => {
-        const { failures } = this.#certificates;
-        failures[fault.reason] = (failures[fault.reason] ?? 0) + 1;
-        log.warn(
-          this.#identity === null
-            ? 'no identity yet'
-            : 'certificates refused, the last good ones stay in force',
-          {
-            file: fault.file,
-            reason: fault.reason,
-            detail: fault.message,
-          },
-        );
-      },
+      onFailure: fault => this.#onNoIdentity(fault),
     });
   }
 
@@ -157,7 +141,7 @@ class Sidecar {
         accessLog: this.#accessLog(),
       });
     }
-    const looked = this.#store.start();
+    void this.#source.start();
     this.#admin = await createAdmin({
       state: {
         ready: () => readiness(this.#status()),
@@ -179,7 +163,6 @@ class Sidecar {
       adminHosts: settings.adminHosts,
       onError: (error, path) => log.error('admin fault', { path, reason: String(error) }),
     });
-    await looked;
     await Promise.race([this.#firstIdentity.promise, this.#ended.promise]);
     const identity = this.#identity;
     if (identity === null || this.#draining) return;
@@ -254,7 +237,7 @@ class Sidecar {
     process.on('SIGHUP', () => {
       log.info('reloading', { by: 'SIGHUP' });
       this.#reload();
-      void this.#store.reload();
+      void this.#source.reload();
     });
   }
 
@@ -273,6 +256,13 @@ class Sidecar {
       notAfter: new Date(identity.notAfter).toISOString(),
     });
     this.#workers.identify(identity);
+  }
+
+  #onNoIdentity(fault: IdentityFault): void {
+    const { failures } = this.#certificates;
+    failures[fault.reason] = (failures[fault.reason] ?? 0) + 1;
+    const { file, reason, message: detail } = fault;
+    log.warn(this.#identity === null ? 'no identity yet' : keptBecause(reason), { file, reason, detail });
   }
 
   /** From the SPIFFE ID unless flags say otherwise. */
@@ -374,7 +364,7 @@ class Sidecar {
   #status(): SidecarStatus {
     return {
       identity: this.#identity,
-      lastFailure: this.#store.lastFailure,
+      lastFailure: this.#source.lastFailure,
       ready: this.#ready,
       draining: this.#draining,
       config: this.#config,
@@ -442,11 +432,29 @@ class Sidecar {
 
   async #close(): Promise<void> {
     for (const close of this.#closers) close();
-    this.#store.close();
+    this.#source.close();
     this.#jwks.close();
     await this.#workers.stop();
     await this.#admin?.close();
   }
+}
+
+/** The Workload API that the settings name, else a folder. */
+function identitySource(settings: RunSettings, events: IdentityEvents): IdentitySource {
+  const { workloadApi: endpoint, spiffeId } = settings;
+  if (endpoint !== null) return new WorkloadApiSource({ endpoint, spiffeId, warn: log.warn, ...events });
+  const dir = settings.certsDir ?? CERTS_DIRS[0] ?? './certs';
+  if (settings.certsDir === null) {
+    log.warn('no certificates found: waiting for them', { searched: CERTS_DIRS, watching: dir });
+  }
+  return new IdentityStore({ dir, ...events });
+}
+
+/** Nothing was refused where nothing came. */
+function keptBecause(reason: IdentityFault['reason']): string {
+  return reason.startsWith('workload_api_')
+    ? 'no new certificates, the last good ones stay in force'
+    : 'certificates refused, the last good ones stay in force';
 }
 
 /**

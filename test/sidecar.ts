@@ -17,8 +17,8 @@ type LogLine = Record<string, unknown> & { readonly msg: string };
 type Ports = Readonly<Record<(typeof FREE_PORTS)[number], number>>;
 
 export interface SidecarOptions {
-  /** The identity folder. */
-  readonly certs: string;
+  /** The identity folder; none when flags or the environment say where the identity comes from. */
+  readonly certs?: string;
   /** The app's port. */
   readonly app?: number;
   /** Manifests, YAML; written to a folder that is watched. */
@@ -220,7 +220,8 @@ export function spawnSidecar(t: Teardown, options: SidecarOptions): Sidecar {
 
 function argsOf(options: SidecarOptions, manifests: string | null): string[] {
   const { certs, app, flags = [], command } = options;
-  const args = ['run', '--certs', certs];
+  const args = ['run'];
+  if (certs !== undefined) args.push('--certs', certs);
   for (const name of FREE_PORTS) if (!flags.includes(`--${name}`)) args.push(`--${name}`, '127.0.0.1:0');
   if (!flags.includes('--workers')) args.push('--workers', '1');
   if (app !== undefined) args.push('--app', String(app));

@@ -2,6 +2,8 @@ import { parseDuration } from '../config/duration.ts';
 import { nameProblem } from '../config/names.ts';
 import type { PortProtocol } from '../config/resources.ts';
 import type { HostPort } from '../config/settings.ts';
+import { parseWorkloadEndpoint, type WorkloadEndpoint } from '../config/workload-endpoint.ts';
+import { parseSpiffeId } from '../identity/spiffe.ts';
 import { WrongLine } from './flags.ts';
 
 /** `[HOST:]PORT`, IPv6 in brackets; `host` stands in when only a port is given. Port 0 passes unless `free` is false. */
@@ -14,6 +16,19 @@ export function readHostPort(name: string, text: string, host: string, free = tr
     throw new WrongLine(`${name} must be [HOST:]PORT (port ${range}; IPv6 as [::1]:80), not ${shown(text)}`);
   }
   return { host: bracketed ?? plain ?? host, port };
+}
+
+/** The address of a SPIFFE Workload API. */
+export function readWorkloadEndpoint(name: string, text: string): WorkloadEndpoint {
+  const endpoint = parseWorkloadEndpoint(text);
+  if (endpoint !== null) return endpoint;
+  throw new WrongLine(`${name} must be unix:///PATH or tcp://IP:PORT, not ${shown(text)}`);
+}
+
+/** A workload's SPIFFE ID. */
+export function readSpiffeId(name: string, text: string): string {
+  if (parseSpiffeId(text).ok) return text;
+  throw new WrongLine(`${name} must be a SPIFFE ID such as spiffe://example.org/web, not ${shown(text)}`);
 }
 
 /** A whole number in decimal. */

@@ -1,5 +1,11 @@
 import { type Environment, flagVariable, variableName } from '../config/environment.ts';
-import { CERTS_DIRS, findCertsDir, readPodLabels } from '../config/pod-files.ts';
+import {
+  CERTS_DIRS,
+  findCertsDir,
+  findWorkloadSocket,
+  readPodLabels,
+  WORKLOAD_SOCKET,
+} from '../config/pod-files.ts';
 import { DEFAULT_LIMITS, DEFAULT_LISTENERS, type Limits, type RunSettings } from '../config/settings.ts';
 import {
   readChoice,
@@ -8,8 +14,10 @@ import {
   readName,
   readNonEmpty,
   readProtocol,
+  readSpiffeId,
   readSwitch,
   readWhole,
+  readWorkloadEndpoint,
 } from './flag-values.ts';
 import { type Line, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
 
@@ -54,7 +62,12 @@ export const RUN_USAGE: Usage = {
     {
       name: 'workload-api',
       value: 'ADDRESS',
-      help: 'identity from a SPIFFE Workload API socket: not supported yet',
+      help: `identity from a SPIFFE Workload API instead: unix:///PATH or tcp://IP:PORT; without --certs, default\nSPIFFE_ENDPOINT_SOCKET, else ${WORKLOAD_SOCKET} where there is one`,
+    },
+    {
+      name: 'spiffe-id',
+      value: 'ID',
+      help: 'which SVID of the Workload API, when there are several; default its first',
     },
     { name: 'app', value: '[HOST:]PORT', help: 'where inbound traffic that was not redirected goes' },
     listener('inbound', 'inbound listener'),
@@ -135,6 +148,11 @@ class Source {
     return text === null ? null : read(variableName(flag), text);
   }
 
+  /** Whether the line itself has the flag. */
+  isGiven(flag: string): boolean {
+    return this.line.values.has(flag);
+  }
+
   /** Whether a switch is on; its variable says true or false. */
   isSet(flag: string): boolean {
     if (this.line.values.has(flag)) return true;
@@ -160,7 +178,6 @@ function refuseLoop(app: RunSettings['app'], inbound: RunSettings['inbound']): v
 }
 
 function build(source: Source): RunSettings {
-  refuseWorkloadApi(source);
   const at = (name: Listener): RunSettings['inbound'] =>
     source.read(name, (flag, text) => readHostPort(flag, text, DEFAULT_LISTENERS[name].host)) ??
     DEFAULT_LISTENERS[name];
@@ -170,8 +187,7 @@ function build(source: Source): RunSettings {
   refuseLoop(app, inbound);
   return {
     configPaths: source.readAll('config', (name, text) => readNonEmpty(name, text, 'a file or a folder')),
-    certsDir: source.read('certs', (name, text) => readNonEmpty(name, text, 'a folder')) ?? findCertsDir(),
-    workloadApi: null,
+    ...readIdentity(source),
     app,
     inbound,
     outbound: at('outbound'),
@@ -205,12 +221,25 @@ function readLimits(source: Source): Limits {
   return limits;
 }
 
-/** The flag, or SPIFFE's own variable where no folder is named, asks for what Outrider cannot do yet. */
-function refuseWorkloadApi(source: Source): void {
-  const refuse = (name: string): never => {
-    throw new WrongLine(`${name}: the SPIFFE Workload API is not supported yet; name a folder with --certs`);
-  };
-  source.read('workload-api', refuse);
-  const named = source.read('certs', () => true);
-  if (!named && source.environment.SPIFFE_ENDPOINT_SOCKET) refuse('SPIFFE_ENDPOINT_SOCKET');
+/** Where the identity comes from: what is named by a flag, else by a variable, else what the pod has. */
+function readIdentity(source: Source): Pick<RunSettings, 'certsDir' | 'workloadApi' | 'spiffeId'> {
+  const spiffeId = source.read('spiffe-id', readSpiffeId);
+  const certs = source.read('certs', (name, text) => readNonEmpty(name, text, 'a folder'));
+  const named = source.read('workload-api', readWorkloadEndpoint);
+  if (certs !== null && named !== null && source.isGiven('certs') === source.isGiven('workload-api')) {
+    throw new WrongLine('--certs and --workload-api both say where the identity comes from; give one');
+  }
+  const api = certs === null || source.isGiven('workload-api') ? (named ?? foundApi(source)) : null;
+  if (api !== null) return { certsDir: null, workloadApi: api, spiffeId };
+  if (spiffeId !== null)
+    throw new WrongLine('--spiffe-id names an SVID of a Workload API; give --workload-api');
+  return { certsDir: certs ?? findCertsDir(), workloadApi: null, spiffeId };
+}
+
+/** SPIFFE's own variable, else Istio's socket. */
+function foundApi(source: Source): RunSettings['workloadApi'] {
+  const said = source.environment.SPIFFE_ENDPOINT_SOCKET;
+  if (said) return readWorkloadEndpoint('SPIFFE_ENDPOINT_SOCKET', said);
+  const socket = findWorkloadSocket();
+  return socket === null ? null : readWorkloadEndpoint(WORKLOAD_SOCKET, socket);
 }

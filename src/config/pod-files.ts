@@ -1,5 +1,6 @@
 /**
- * What Kubernetes puts beside a workload: its certificates' folder and, by the downward API, its labels.
+ * What Kubernetes puts beside a workload: its certificates' folder or the socket that hands them out and, by the downward
+ * API, its labels.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +11,8 @@ export const CERTS_DIRS = Object.freeze([
   '/etc/certs',
   './certs',
 ]);
+/** Where Istio's agent looks for the socket of a Workload API. */
+export const WORKLOAD_SOCKET = '/var/run/secrets/workload-spiffe-uds/socket';
 export const LABEL_FILES = Object.freeze(['/etc/istio/pod/labels', '/etc/podinfo/labels']);
 
 /** True for a folder that holds the three files of an identity. */
@@ -20,6 +23,15 @@ export function holdsIdentity(dir: string): boolean {
 /** The first of the folders that holds an identity; null when none does. */
 export function findCertsDir(dirs: readonly string[] = CERTS_DIRS): string | null {
   return dirs.find(holdsIdentity) ?? null;
+}
+
+/** The address of the socket at this path; null when there is none. */
+export function findWorkloadSocket(path: string = WORKLOAD_SOCKET): string | null {
+  try {
+    return statSync(path).isSocket() ? `unix://${path}` : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The pod's labels from the first of the files that can be read; none without one. */

@@ -1,4 +1,5 @@
 import type { PortProtocol } from './resources.ts';
+import type { WorkloadEndpoint } from './workload-endpoint.ts';
 
 /** Where to listen or connect; `port` 0 takes a free port, `host` is an address or a name without brackets. */
 export interface HostPort {
@@ -14,10 +15,12 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
  */
 export interface RunSettings extends Limits {
   readonly configPaths: readonly string[];
-  /** The folder with cert-chain.pem, key.pem and root-cert.pem; null when none was given or found. */
+  /** The folder with cert-chain.pem, key.pem and root-cert.pem; null when none was given or found, or none is needed. */
   readonly certsDir: string | null;
-  /** Not supported yet: always null. */
-  readonly workloadApi: string | null;
+  /** The SPIFFE Workload API that the identity comes from; null when it comes from files. */
+  readonly workloadApi: WorkloadEndpoint | null;
+  /** Which SVID of the Workload API; null takes its first. */
+  readonly spiffeId: string | null;
   readonly app: HostPort | null;
   readonly inbound: HostPort;
   readonly outbound: HostPort;

@@ -26,6 +26,7 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     configPaths: [],
     certsDir: '/c',
     workloadApi: null,
+    spiffeId: null,
     app: null,
     inbound: { host: '0.0.0.0', port: 15006 },
     outbound: { host: '127.0.0.1', port: 15001 },
@@ -155,9 +156,25 @@ const WRONG: readonly (readonly [line: string, environment: Environment, message
   ['--', {}, /^run: -- must be followed by the command to start$/],
   ['', { OUTRIDER_INBOUND: 'x' }, /^run: OUTRIDER_INBOUND must be \[HOST:\]PORT/],
   ['', { OUTRIDER_CONFIG: 'a,,b' }, /^run: OUTRIDER_CONFIG must be a file or a folder; it is empty$/],
-  ['--workload-api unix:///x', {}, /^run: --workload-api: the SPIFFE Workload API is not supported yet/],
-  ['', { SPIFFE_ENDPOINT_SOCKET: 'unix:///x' }, /^run: SPIFFE_ENDPOINT_SOCKET: .*not supported yet/],
-  ['', { OUTRIDER_WORKLOAD_API: 'unix:///x' }, /^run: OUTRIDER_WORKLOAD_API: .*not supported yet/],
+  [
+    '--workload-api /run/api.sock',
+    {},
+    /^run: --workload-api must be unix:\/\/\/PATH or tcp:\/\/IP:PORT, not "\/run/,
+  ],
+  ['', { SPIFFE_ENDPOINT_SOCKET: 'unix://host/x' }, /^run: SPIFFE_ENDPOINT_SOCKET must be unix:/],
+  ['', { OUTRIDER_WORKLOAD_API: 'tcp://localhost:1' }, /^run: OUTRIDER_WORKLOAD_API must be unix:/],
+  ['--certs /c --workload-api unix:///x', {}, /^run: --certs and --workload-api both say .*; give one$/],
+  [
+    '',
+    { OUTRIDER_CERTS: '/c', OUTRIDER_WORKLOAD_API: 'unix:///x' },
+    /^run: --certs and --workload-api both say/,
+  ],
+  ['--workload-api unix:///x --spiffe-id web', {}, /^run: --spiffe-id must be a SPIFFE ID such as/],
+  [
+    '--certs /c --spiffe-id spiffe://a/b',
+    {},
+    /^run: --spiffe-id names an SVID of a Workload API; give --workload-api$/,
+  ],
 ];
 
 for (const [line, environment, message] of WRONG) {
@@ -168,9 +185,25 @@ for (const [line, environment, message] of WRONG) {
   });
 }
 
-t.test('a socket of the Workload API in the environment is no hindrance when a folder is named', async t => {
-  t.equal(settings('--certs /c', { SPIFFE_ENDPOINT_SOCKET: 'unix:///x' }).certsDir, '/c');
-});
+const API = { address: 'unix:///x', target: 'unix:/x' };
+
+/** Line and environment → where the identity comes from. */
+const IDENTITY_FROM: readonly (readonly [string, Environment, Partial<RunSettings>])[] = [
+  ['--workload-api unix:///x', {}, { workloadApi: API, certsDir: null, spiffeId: null }],
+  ['', { SPIFFE_ENDPOINT_SOCKET: 'unix:///x' }, { workloadApi: API, certsDir: null }],
+  ['', { OUTRIDER_WORKLOAD_API: 'unix:///x', SPIFFE_ENDPOINT_SOCKET: 'unix:///y' }, { workloadApi: API }],
+  ['--workload-api unix:///x', { OUTRIDER_CERTS: '/c' }, { workloadApi: API, certsDir: null }],
+  ['--certs /c', { OUTRIDER_WORKLOAD_API: 'unix:///x' }, { workloadApi: null, certsDir: '/c' }],
+  ['--certs /c', { SPIFFE_ENDPOINT_SOCKET: 'unix:///x' }, { workloadApi: null, certsDir: '/c' }],
+  ['', { OUTRIDER_CERTS: '/c', SPIFFE_ENDPOINT_SOCKET: 'unix:///x' }, { workloadApi: null, certsDir: '/c' }],
+  ['--spiffe-id spiffe://a/b', { SPIFFE_ENDPOINT_SOCKET: 'unix:///x' }, { spiffeId: 'spiffe://a/b' }],
+];
+
+for (const [line, environment, expected] of IDENTITY_FROM) {
+  t.test(`run ${line} ${JSON.stringify(environment)} takes the identity from there`, async t => {
+    t.match(settings(line, environment), expected);
+  });
+}
 
 t.test('the help of run names every flag and its default', async t => {
   const help = run('--help');
