@@ -1,3 +1,4 @@
+import { withoutTokens } from './query-tokens.ts';
 import type { AccessRecord, PolicyFindings } from './record.ts';
 
 /** One finished record as the access log, its JSON form and the tap give it: Istio's default keys, then Outrider's own. */
@@ -189,17 +190,6 @@ function unicodeEscape(character: string): string {
 
 function bounded(value: string | null): string | null {
   return value === null || value.length <= MAX_FIELD ? value : value.slice(0, MAX_FIELD) + CUT;
-}
-
-/** What begins as a JWT does, and whatever a query calls a token. */
-const TOKEN = /(?<=[?&;=])eyJ[\w.%-]+|(?<=[?&;](?:access_|id_)?token=)[^&;]+/g;
-
-/** A log is read by more people than may act as the caller. The path itself stays as it is: policy matches it. */
-function withoutTokens(target: string): string {
-  const query = target.indexOf('?');
-  if (query === -1) return target;
-  if (!target.includes('eyJ', query) && !target.includes('token=', query)) return target;
-  return target.slice(0, query) + target.slice(query).replace(TOKEN, '(token)');
 }
 
 /** Repeated lines join with a comma (RFC 9110, 5.2). */

@@ -1,3 +1,4 @@
+import { withoutTokens } from './query-tokens.ts';
 import type { AccessRecord } from './record.ts';
 
 /** What a span says of a finished request: OpenTelemetry's HTTP semantic conventions (stable, 1.23 and later). */
@@ -63,7 +64,7 @@ type Put = (name: string, value: string | number | null | undefined) => void;
 
 function putTarget(record: AccessRecord, put: Put): void {
   const scheme = record.conn.tlsVersion === null && record.conn.security !== 'mutual_tls' ? 'http' : 'https';
-  const target = record.path ?? '';
+  const target = withoutTokens(record.path ?? '');
   const query = target.indexOf('?');
   const [address, port] = hostAndPort(record.authority ?? '');
   put('server.address', address);

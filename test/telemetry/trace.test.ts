@@ -56,6 +56,7 @@ t.test('an inbound request is a SERVER span under its caller, an outbound one a 
   const tracer = await startTracing({ url, samplingPercent: 0 }, 'httpbin.foo');
   const { recorder: r } = recorder();
   const inbound = request(inboundFacts(), {
+    path: '/info?x=1&access_token=secret',
     requestId: 'b5a1',
     headers: headers({ 'user-agent': ['curl/8'] }),
     policy: 'foo/p',
@@ -68,7 +69,7 @@ t.test('an inbound request is a SERVER span under its caller, an outbound one a 
   r.finishRequest(inbound);
   const outbound = request(outboundFacts(), {
     method: 'POST',
-    path: '/reviews?id=1',
+    path: '/reviews?id=1&token=secret',
     authority: 'reviews.bar:9080',
     status: 503,
     flag: 'UF',
@@ -88,7 +89,7 @@ t.test('an inbound request is a SERVER span under its caller, an outbound one a 
     'http.request.method': 'GET',
     'url.scheme': 'https',
     'url.path': '/info',
-    'url.query': 'x=1',
+    'url.query': 'x=1&access_token=(token)',
     'server.address': 'httpbin.foo',
     'network.protocol.version': '1.1',
     'network.peer.address': '10.0.0.9',
@@ -109,7 +110,7 @@ t.test('an inbound request is a SERVER span under its caller, an outbound one a 
   });
   t.equal(client?.spanId, parseTraceParent(second!.traceparent)?.spanId);
   t.match(attributesOf(client!), {
-    'url.full': 'https://reviews.bar:9080/reviews?id=1',
+    'url.full': 'https://reviews.bar:9080/reviews?id=1&token=(token)',
     'server.address': 'reviews.bar',
     'server.port': 9080,
     'network.peer.address': '10.0.0.5',
