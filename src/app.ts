@@ -19,6 +19,7 @@ import { IdentityStore } from './identity/store.ts';
 import type { IdentityFault, IdentityGeneration } from './identity/svid.ts';
 import { WorkloadApiSource } from './identity/workload-api.ts';
 import { tryMaterial } from './net/tls-context.ts';
+import { complyEverywhere } from './net/tls-defaults.ts';
 import { egressPorts } from './proxy/egress.ts';
 import { materialOf } from './proxy/material.ts';
 import { compileSnapshot, jwtRulesOf } from './proxy/snapshot.ts';
@@ -49,6 +50,7 @@ export async function runSidecar(settings: RunSettings, workers: Workers, consol
 }
 
 async function run(settings: RunSettings, workers: Workers, console: Console): Promise<number> {
+  complyEverywhere(settings.compliancePolicy);
   const loaded = loadManifests(settings.configPaths);
   if (!loaded.ok) {
     for (const fault of loaded.faults) log.error(describe(fault), place(fault));

@@ -8,11 +8,13 @@ import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { CoarseClock } from './net/clock.ts';
 import type { Listener } from './net/listen.ts';
 import { listen } from './net/listen.ts';
+import { complyEverywhere } from './net/tls-defaults.ts';
 import { Authorizers } from './proxy/authorizers.ts';
 import { Clusters } from './proxy/clusters.ts';
 import { Connections } from './proxy/connections.ts';
 import type { EgressPort } from './proxy/egress.ts';
 import { Inbound } from './proxy/inbound.ts';
+import { meshTls } from './proxy/mesh-tls.ts';
 import { Outbound } from './proxy/outbound.ts';
 import { compileSnapshot, type Snapshot, withKeySets } from './proxy/snapshot.ts';
 import { UpstreamTlsDoor } from './proxy/upstream-tls.ts';
@@ -77,7 +79,12 @@ class DataPlane {
       idleTimeoutMs: settings.idleTimeoutMs,
       responseTimeoutMs: settings.responseTimeoutMs,
     };
-    this.#tls = new UpstreamTlsDoor(identity, () => this.#snapshot.trustDomains);
+    this.#tls = new UpstreamTlsDoor(identity, {
+      trustDomains: () => this.#snapshot.trustDomains,
+      tls: () => meshTls(this.#snapshot, settings.compliancePolicy),
+      compliancePolicy: settings.compliancePolicy,
+      negotiated: facts => recorder.negotiated('outbound', facts),
+    });
     this.#clusters = new Clusters(
       this.#snapshot,
       { clock, recorder, openTls: this.#tls.open, warn: log.warn, loops: socket => this.#loops(socket) },
@@ -98,6 +105,8 @@ class DataPlane {
         detectTimeoutMs: settings.detectTimeoutMs,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
         tcpIdleTimeoutMs: settings.idleTimeoutMs,
+        compliancePolicy: settings.compliancePolicy,
+        logTls: settings.accessLogTls,
         denials: { explain: settings.explainDenials, tell: settings.dev },
       },
       authorizers: this.#authorizers,
@@ -190,7 +199,7 @@ class DataPlane {
     this.#authorizers.replace(this.#snapshot);
     this.#inbound.replaceSnapshot(this.#snapshot);
     this.#outbound.replaceSnapshot(this.#snapshot);
-    this.#tls.forgetFiles();
+    this.#tls.renew();
     await this.#openEgress(message.egress);
     await this.#startTracing();
   }
@@ -262,6 +271,7 @@ async function handle(message: ToWorker): Promise<void> {
   switch (message.type) {
     case 'start':
       setLogLevel(message.settings.logLevel);
+      complyEverywhere(message.settings.compliancePolicy);
       plane = new DataPlane(message);
       return plane.bind();
     case 'config':

@@ -6,7 +6,13 @@ import {
   readPodLabels,
   WORKLOAD_SOCKET,
 } from '../config/pod-files.ts';
-import { DEFAULT_LIMITS, DEFAULT_LISTENERS, type Limits, type RunSettings } from '../config/settings.ts';
+import {
+  type CompliancePolicy,
+  DEFAULT_LIMITS,
+  DEFAULT_LISTENERS,
+  type Limits,
+  type RunSettings,
+} from '../config/settings.ts';
 import {
   readChoice,
   readHostPort,
@@ -20,6 +26,8 @@ import {
   readWorkloadEndpoint,
 } from './flag-values.ts';
 import { type Line, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
+
+const POLICIES = ['fips-140-2', 'fips-140-3', 'pqc'] as const satisfies readonly CompliancePolicy[];
 
 type Listener = keyof typeof DEFAULT_LISTENERS;
 
@@ -95,6 +103,11 @@ export const RUN_USAGE: Usage = {
       help: "default the mesh config's, else json on standard output",
     },
     {
+      name: 'access-log-tls',
+      value: null,
+      help: 'the access log says what TLS negotiated (JSON: tls_cipher, tls_group)',
+    },
+    {
       name: 'explain-denials',
       value: null,
       help: 'the JSON access log says of each denied request which rules were considered: policy_trace',
@@ -103,6 +116,11 @@ export const RUN_USAGE: Usage = {
       name: 'dev',
       value: null,
       help: 'a development run: --explain-denials, and 401 and 403 answers carry x-outrider-decision.\nNot for production: callers learn the names of policies',
+    },
+    {
+      name: 'compliance-policy',
+      value: POLICIES.join('|'),
+      help: "Istio's COMPLIANCE_POLICY: restricts every TLS connection, whatever the mesh config says",
     },
     { name: 'drain-seconds', value: 'N', help: 'how long SIGTERM waits for requests in flight; default 5' },
     {
@@ -202,6 +220,8 @@ function build(source: Source): RunSettings {
     accessLog: source.read('access-log', (name, text) => readChoice(name, text, ['off', 'text', 'json'])),
     dev,
     explainDenials: dev || source.isSet('explain-denials'),
+    accessLogTls: source.isSet('access-log-tls'),
+    compliancePolicy: source.read('compliance-policy', (name, text) => readChoice(name, text, POLICIES)),
     drainSeconds: source.read('drain-seconds', (name, text) => readWhole(name, text, 0, MAX_DRAIN_SECONDS)),
     adminHosts: source.readAll('admin-host', (name, text) => readNonEmpty(name, text, 'a host name')),
     logLevel:

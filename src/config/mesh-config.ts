@@ -1,4 +1,5 @@
 import { readExtensionProviders } from './extension-providers.ts';
+import { DEFAULT_MESH_TLS, readMeshTls } from './mesh-tls.ts';
 import { trustDomainProblem } from './names.ts';
 import type { MapNode } from './node.ts';
 import type { Report } from './report.ts';
@@ -30,7 +31,7 @@ export const DEFAULT_MESH: MeshConfig = Object.freeze({
   accessLogEncoding: 'TEXT',
   enableAutoMtls: true,
   outboundTrafficPolicy: 'ALLOW_ANY',
-  minTlsVersion: 'TLSv1.2',
+  ...DEFAULT_MESH_TLS,
   concurrency: null,
   drainMs: null,
   forwardClientCert: 'SANITIZE_SET',
@@ -56,7 +57,7 @@ export function readMeshConfig(node: MapNode, origin: Origin, report: Report): M
     ...readAccessLog(root),
     enableAutoMtls: root.flag('enableAutoMtls') ?? DEFAULT_MESH.enableAutoMtls,
     outboundTrafficPolicy: readOutbound(root),
-    minTlsVersion: readMinTls(root),
+    ...readMeshTls(root),
     ...readProxy(proxy),
     tracing: readTracing(root, proxy, providers.tracing),
     extensionProviders: providers.authorizers,
@@ -104,16 +105,6 @@ function readOutbound(root: Section): MeshConfig['outboundTrafficPolicy'] {
   section?.close('warning');
   if (mode === 'ALLOW_ANY_DYNAMIC_DNS') section?.warning('mode', 'is not honoured; it is read as ALLOW_ANY');
   return mode === 'REGISTRY_ONLY' ? mode : DEFAULT_MESH.outboundTrafficPolicy;
-}
-
-function readMinTls(root: Section): MeshConfig['minTlsVersion'] {
-  const section = root.section('meshMTLS');
-  const version = section?.choice('minProtocolVersion', ['TLS_AUTO', 'TLSV1_2', 'TLSV1_3']);
-  if (section?.has('ecdhCurves')) section.error('ecdhCurves', 'Istio refuses curves here; remove the field');
-  section?.texts('ecdhCurves');
-  section?.notHonoured('cipherSuites');
-  section?.close('warning');
-  return version === 'TLSV1_3' ? 'TLSv1.3' : DEFAULT_MESH.minTlsVersion;
 }
 
 /** `defaultConfig` (ProxyConfig). The time to drain on SIGTERM is terminationDrainDuration, else drainDuration. */

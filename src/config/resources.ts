@@ -273,7 +273,12 @@ export interface MeshConfig {
   readonly accessLogEncoding: 'TEXT' | 'JSON';
   readonly enableAutoMtls: boolean;
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
+  /** meshMTLS, for mutual TLS within the mesh. */
   readonly minTlsVersion: 'TLSv1.2' | 'TLSv1.3';
+  /** Of TLS 1.2, by OpenSSL's names, the best first; null = the file says nothing. */
+  readonly tlsCipherSuites: readonly string[] | null;
+  /** Key exchange groups, the best first; null = the file says nothing. */
+  readonly tlsGroups: readonly string[] | null;
   /** Data-plane threads; 0 = one for each CPU. */
   readonly concurrency: number | null;
   readonly drainMs: number | null;

@@ -7,6 +7,9 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** Istio's COMPLIANCE_POLICY. */
+export type CompliancePolicy = 'fips-140-2' | 'fips-140-3' | 'pqc';
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /**
@@ -37,6 +40,10 @@ export interface RunSettings extends Limits {
   readonly dev: boolean;
   /** The access log says of each denied request which rules were considered. */
   readonly explainDenials: boolean;
+  /** Inbound lines of the access log say what TLS negotiated. */
+  readonly accessLogTls: boolean;
+  /** What TLS may negotiate at most, whatever the mesh config says. */
+  readonly compliancePolicy: CompliancePolicy | null;
   readonly drainSeconds: number | null;
   /** Host names that admin answers besides loopback ones. */
   readonly adminHosts: readonly string[];

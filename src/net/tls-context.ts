@@ -1,26 +1,11 @@
 /** What TLS is made of, both ways: key material → SecureContext options, a finished handshake → facts. */
 import { constants, X509Certificate } from 'node:crypto';
 import { createSecureContext, getCACertificates, type SecureContextOptions, type TLSSocket } from 'node:tls';
-import type { HandshakeFacts, Judge, Judgement, TlsMaterial, TlsVersion } from './tls.ts';
+import type { HandshakeFacts, Judge, Judgement, TlsMaterial } from './tls.ts';
+import { DEFAULT_TLS, groupList, type TlsSettings } from './tls-settings.ts';
 
 /** Without a certificate nothing is presented; `rootPem` null = the operating system's roots. */
 type Material = TlsMaterial | { readonly rootPem: string | null };
-
-// AES-128 first: 8 % cheaper a handshake than AES-256 and as safe here. Below, Istio's TLS 1.2 suites for sidecars.
-const CIPHERS = [
-  'TLS_AES_128_GCM_SHA256',
-  'TLS_AES_256_GCM_SHA384',
-  'TLS_CHACHA20_POLY1305_SHA256',
-  'ECDHE-ECDSA-AES128-GCM-SHA256',
-  'ECDHE-RSA-AES128-GCM-SHA256',
-  'ECDHE-ECDSA-AES256-GCM-SHA384',
-  'ECDHE-RSA-AES256-GCM-SHA384',
-  'AES128-GCM-SHA256',
-  'AES256-GCM-SHA384',
-].join(':');
-
-// The post-quantum hybrid costs 70 µs more; it is last, so that only peers who offer nothing else pay for it.
-const GROUPS = 'X25519:P-256:X25519MLKEM768';
 
 // No tickets and no renegotiation: a resumed or renegotiated session would not be judged (Node resumes a client whose CA
 // was removed as `authorized`). TLS 1.3 still sends two tickets, which nobody can redeem: there is no session store.
@@ -28,13 +13,13 @@ const SECURE_OPTIONS =
   constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_CIPHER_SERVER_PREFERENCE;
 
 /** Options of tls.createSecureContext and tls.createServer for this material. */
-export function contextOptions(material: Material, minVersion: TlsVersion): SecureContextOptions {
+export function contextOptions(material: Material, tls: TlsSettings): SecureContextOptions {
   const options: SecureContextOptions = {
     ca: material.rootPem === null ? systemRoots() : pemBlocks(material.rootPem),
-    minVersion,
-    maxVersion: 'TLSv1.3',
-    ciphers: CIPHERS,
-    ecdhCurve: GROUPS,
+    minVersion: tls.minVersion,
+    maxVersion: tls.maxVersion,
+    ciphers: tls.cipherSuites.join(':'),
+    ecdhCurve: groupList(tls.groups),
     honorCipherOrder: true,
     secureOptions: SECURE_OPTIONS,
   };
@@ -52,11 +37,11 @@ export function contextOptions(material: Material, minVersion: TlsVersion): Secu
  * @throws Error of node:tls when it does not
  */
 export function tryMaterial(material: TlsMaterial): void {
-  createSecureContext(contextOptions(material, 'TLSv1.2'));
+  createSecureContext(contextOptions(material, DEFAULT_TLS));
 }
 
 /** The facts of a finished handshake; `der` is the peer's certificate. */
-export function factsOf(socket: TLSSocket, der: Buffer | null): HandshakeFacts {
+export function factsOf(socket: TLSSocket, der: Buffer | null, group: string): HandshakeFacts {
   const { servername, alpnProtocol } = socket as { servername?: string | false | null } & TLSSocket;
   const error: unknown = socket.authorizationError; // a code, whatever its type says
   return {
@@ -64,6 +49,7 @@ export function factsOf(socket: TLSSocket, der: Buffer | null): HandshakeFacts {
     authorizationError: error ? String(error) : null,
     tlsVersion: socket.getProtocol() ?? '',
     cipher: socket.getCipher().name,
+    group,
     sni: servername ? servername.toLowerCase() : null,
     alpn: alpnProtocol || null,
     offered: [],

@@ -7,22 +7,24 @@ import {
   type SecureContext,
   type TLSSocket,
 } from 'node:tls';
-import type { Originated, OriginateOptions, Originator, TlsMaterial, TlsVersion } from './tls.ts';
+import type { Originated, OriginateOptions, Originator, TlsMaterial } from './tls.ts';
 import { contextOptions, factsOf, judged } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
+import { groupOfClient } from './tls-group.ts';
+import type { TlsSettings } from './tls-settings.ts';
 
 const MAX_SIMPLE = 64;
 
 /** Contexts are made once a generation: each costs 250 µs, which tls.connect would pay a connection. */
 export class ContextOriginator implements Originator {
-  readonly #minVersion: TlsVersion;
+  #tls: TlsSettings;
   #mutual: SecureContext;
   /** SIMPLE contexts by their roots; a handful of configured files. */
   readonly #simple = new Map<string | null, SecureContext>();
 
-  constructor(material: TlsMaterial, minVersion: TlsVersion) {
-    this.#minVersion = minVersion;
-    this.#mutual = createSecureContext(contextOptions(material, minVersion));
+  constructor(material: TlsMaterial, tls: TlsSettings) {
+    this.#tls = tls;
+    this.#mutual = createSecureContext(contextOptions(material, tls));
   }
 
   connect<P>(options: OriginateOptions<P>, done: Originated<P>): TLSSocket {
@@ -30,15 +32,17 @@ export class ContextOriginator implements Originator {
     return originate(context, options, done);
   }
 
-  replace(material: TlsMaterial): void {
-    this.#mutual = createSecureContext(contextOptions(material, this.#minVersion));
+  replace(material: TlsMaterial, tls: TlsSettings = this.#tls): void {
+    this.#mutual = createSecureContext(contextOptions(material, tls));
+    if (tls !== this.#tls) this.#simple.clear();
+    this.#tls = tls;
   }
 
   #simpleContext(rootPem: string | null): SecureContext {
     let context = this.#simple.get(rootPem);
     if (!context) {
       if (this.#simple.size >= MAX_SIMPLE) this.#simple.clear(); // files that were rotated leave theirs behind
-      context = createSecureContext(contextOptions({ rootPem }, this.#minVersion));
+      context = createSecureContext(contextOptions({ rootPem }, this.#tls));
       this.#simple.set(rootPem, context);
     }
     return context;
@@ -87,7 +91,8 @@ function originate<P>(secureContext: SecureContext, to: OriginateOptions<P>, don
   socket.once('close', () => fail('aborted'));
   socket.once('secureConnect', () => {
     if (settled) return;
-    const facts = factsOf(socket, socket.getPeerX509Certificate()?.raw ?? null);
+    const der = socket.getPeerX509Certificate()?.raw ?? null;
+    const facts = factsOf(socket, der, groupOfClient(socket));
     const verdict = judged(to.judge, facts);
     if (!verdict.ok) fail(verdict.reason);
     else if (settle()) done(null, socket, verdict.value, { ...facts, der: null });

@@ -7,7 +7,9 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { Terminator, TerminatorOptions, TlsMaterial } from './tls.ts';
 import { contextOptions, factsOf, judged } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
-import { clientCertificateOf } from './tls-peer-certificate.ts';
+import { groupOfNumber } from './tls-group.ts';
+import { sessionFactsOf } from './tls-peer-certificate.ts';
+import type { TlsSettings } from './tls-settings.ts';
 
 // tls.Server's own timeout starts anew with every byte, so it is switched off and ours counts from accept.
 const NEVER_MS = 2 ** 31 - 1;
@@ -15,6 +17,7 @@ const NONE_OFFERED: readonly string[] = [];
 
 export class ServerTerminator<P> implements Terminator {
   readonly #options: TerminatorOptions<P>;
+  #tls: TlsSettings;
   /** Handshakes under way, with their deadlines. */
   readonly #pending = new Map<Socket, NodeJS.Timeout>();
   /** What their clients offered. */
@@ -23,7 +26,8 @@ export class ServerTerminator<P> implements Terminator {
 
   constructor(options: TerminatorOptions<P>) {
     this.#options = options;
-    this.#server = this.#serverOf(options.material);
+    this.#tls = options.tls;
+    this.#server = this.#serverOf(options.material, options.tls);
   }
 
   accept(raw: Socket): void {
@@ -40,8 +44,9 @@ export class ServerTerminator<P> implements Terminator {
     raw.allowHalfOpen = allowHalfOpen;
   }
 
-  replace(material: TlsMaterial): void {
-    this.#server = this.#serverOf(material);
+  replace(material: TlsMaterial, tls: TlsSettings = this.#tls): void {
+    this.#server = this.#serverOf(material, tls);
+    this.#tls = tls;
   }
 
   close(): void {
@@ -52,10 +57,10 @@ export class ServerTerminator<P> implements Terminator {
     }
   }
 
-  #serverOf(material: TlsMaterial): Server {
-    const { minVersion, agree } = this.#options;
+  #serverOf(material: TlsMaterial, tls: TlsSettings): Server {
+    const { agree } = this.#options;
     const server = createServer({
-      ...contextOptions(material, minVersion),
+      ...contextOptions(material, tls),
       requestCert: true,
       rejectUnauthorized: false, // Node would close without a reason; #onSecure checks and says why
       handshakeTimeout: NEVER_MS,
@@ -84,8 +89,9 @@ export class ServerTerminator<P> implements Terminator {
       return;
     }
     socket.allowHalfOpen = raw.allowHalfOpen;
+    const { der, group } = sessionFactsOf(socket);
     const facts = {
-      ...factsOf(socket, clientCertificateOf(socket)),
+      ...factsOf(socket, der, groupOfNumber(group)),
       offered: this.#offered.get(raw) ?? NONE_OFFERED,
     };
     const verdict = judged(this.#options.judge, facts);

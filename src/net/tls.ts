@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { ContextOriginator } from './tls-originate.ts';
+import { DEFAULT_TLS, type TlsSettings } from './tls-settings.ts';
 import { ServerTerminator } from './tls-terminate.ts';
 
 /** One generation of key material: plain data, as the identity store hands it out. */
@@ -19,8 +20,6 @@ export interface TlsMaterial {
   readonly epoch: string;
 }
 
-export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
-
 /** What a finished handshake says of the peer. */
 export interface HandshakeFacts {
   /** The peer's leaf certificate; null when it sent none, and after the judgement (it is let go then). */
@@ -31,6 +30,8 @@ export interface HandshakeFacts {
   readonly tlsVersion: string;
   /** OpenSSL's name, `TLS_AES_128_GCM_SHA256`. */
   readonly cipher: string;
+  /** Of the key exchange: `X25519MLKEM768`; `none` without one, `other` for what has no name here. */
+  readonly group: string;
   /** Lower case, as host names compare. */
   readonly sni: string | null;
   readonly alpn: string | null;
@@ -47,7 +48,7 @@ export type Judge<P> = (facts: HandshakeFacts) => Judgement<P>;
 
 export interface TerminatorOptions<P> {
   readonly material: TlsMaterial;
-  readonly minVersion: TlsVersion;
+  readonly tls: TlsSettings;
   /** From accept to the end of the handshake, in ms, however slowly the client sends. */
   readonly handshakeTimeoutMs: number;
   /**
@@ -67,11 +68,12 @@ export interface Terminator {
   /** Takes over one accepted socket (`allowHalfOpen` is kept). Bytes that were read too early: `unshift` them before. */
   accept(raw: Socket): void;
   /**
-   * Handshakes that begin from now on use `material`; those under way finish on what they began with.
+   * Handshakes that begin from now on use `material` and, where given, `tls`; those under way finish on what they
+   * began with.
    *
    * @throws Error of node:tls when OpenSSL does not take the material; the old one stays in force
    */
-  replace(material: TlsMaterial): void;
+  replace(material: TlsMaterial, tls?: TlsSettings): void;
   /** Destroys the handshakes under way; accepts no more. */
   close(): void;
 }
@@ -115,11 +117,11 @@ export interface Originator {
   /** Returns the socket at once; destroying it before `done` is answered with `aborted`. */
   connect<P>(options: OriginateOptions<P>, done: Originated<P>): TLSSocket;
   /**
-   * Connections that begin from now on use `material`.
+   * Connections that begin from now on use `material` and, where given, `tls`.
    *
    * @throws Error of node:tls when OpenSSL does not take the material; the old one stays in force
    */
-  replace(material: TlsMaterial): void;
+  replace(material: TlsMaterial, tls?: TlsSettings): void;
 }
 
 /**
@@ -136,6 +138,6 @@ export function createTerminator<P>(options: TerminatorOptions<P>): Terminator {
  *
  * @throws Error of node:tls when OpenSSL does not take the material
  */
-export function createOriginator(material: TlsMaterial, minVersion: TlsVersion = 'TLSv1.2'): Originator {
-  return new ContextOriginator(material, minVersion);
+export function createOriginator(material: TlsMaterial, tls: TlsSettings = DEFAULT_TLS): Originator {
+  return new ContextOriginator(material, tls);
 }

@@ -15,6 +15,8 @@ export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): Co
     destinationService: null,
     security: peer === null ? 'none' : 'mutual_tls',
     tlsVersion: facts?.tlsVersion ?? null,
+    negotiated:
+      facts !== null && hub.parts.settings.logTls ? { cipher: facts.cipher, group: facts.group } : null,
     sni,
     localAddress: `${socket.localAddress}:${socket.localPort}`,
     remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,

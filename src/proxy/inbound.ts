@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { MtlsMode, PortProtocol } from '../config/resources.ts';
+import type { CompliancePolicy } from '../config/settings.ts';
 import { FAILURES } from '../errors.ts';
 import type { Clock, HttpLimits } from '../http/exchange.ts';
 import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
@@ -12,6 +13,7 @@ import type { IdentityGeneration } from '../identity/svid.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
 import { isTls } from '../net/detect.ts';
 import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
+import { sameTls, type TlsSettings } from '../net/tls-settings.ts';
 import { inboundPath } from '../policy/inbound-path.ts';
 import { AccessRecord } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
@@ -23,6 +25,7 @@ import type { Connections } from './connections.ts';
 import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { materialOf } from './material.ts';
+import { meshTls } from './mesh-tls.ts';
 import { peek } from './peek.ts';
 import { modeIsDefault, modeOn, protocolOn, type Snapshot } from './snapshot.ts';
 
@@ -35,6 +38,9 @@ export interface InboundSettings {
   readonly detectTimeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly tcpIdleTimeoutMs: number;
+  readonly compliancePolicy: CompliancePolicy | null;
+  /** The access log says what TLS negotiated. */
+  readonly logTls: boolean;
   /** `explain`: the access log says why a request was denied; `tell`: the answer does. */
   readonly denials: { readonly explain: boolean; readonly tell: boolean };
 }
@@ -54,6 +60,7 @@ export class Inbound {
   identity: IdentityGeneration;
   draining = false;
   readonly parts: InboundParts;
+  #tls: TlsSettings;
   #terminator: Terminator;
   #apps = new Map<string, AppDestination>();
 
@@ -61,13 +68,14 @@ export class Inbound {
     this.snapshot = snapshot;
     this.identity = identity;
     this.parts = parts;
+    this.#tls = meshTls(snapshot, parts.settings.compliancePolicy);
     this.#terminator = this.#createTerminator();
   }
 
   #createTerminator(): Terminator {
     return createTerminator<PeerIdentity>({
       material: materialOf(this.identity),
-      minVersion: this.snapshot.resources.mesh.minTlsVersion,
+      tls: this.#tls,
       handshakeTimeoutMs: this.parts.settings.handshakeTimeoutMs,
       agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
       judge: facts => this.#judge(facts),
@@ -84,11 +92,11 @@ export class Inbound {
 
   /** Decisions use `snapshot` from now on; connections that it would not have let in are closed. */
   replaceSnapshot(snapshot: Snapshot): void {
-    const { minTlsVersion } = this.snapshot.resources.mesh;
     this.snapshot = snapshot;
-    if (snapshot.resources.mesh.minTlsVersion !== minTlsVersion) {
-      this.#terminator.close();
-      this.#terminator = this.#createTerminator();
+    const tls = meshTls(snapshot, this.parts.settings.compliancePolicy);
+    if (!sameTls(tls, this.#tls)) {
+      this.#tls = tls;
+      this.#terminator.replace(materialOf(this.identity), tls);
     }
     for (const connection of [...this.parts.connections]) {
       if (connection instanceof InboundConnection) connection.recheck();
@@ -239,6 +247,7 @@ export class Inbound {
 
   #onSecure(socket: TLSSocket, peer: PeerIdentity, facts: HandshakeFacts, raw: Socket): void {
     this.parts.recorder.handshake('inbound', 'success', '');
+    this.parts.recorder.negotiated('inbound', facts);
     const port = this.#portOf(raw);
     const mode = port === null ? 'DISABLE' : modeOn(this.snapshot, port);
     if (port === null || mode === 'DISABLE') {

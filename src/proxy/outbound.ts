@@ -289,6 +289,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       // Istio: a source's reporter does not know the security of what it sends.
       security: 'unknown',
       tlsVersion: null,
+      negotiated: null,
       sni: null,
       localAddress: `${socket.localAddress}:${socket.localPort}`,
       remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,

@@ -1,36 +1,59 @@
 /** TLS towards peers: the certificates of each mode, and the judgement on who answered, before a byte is sent. */
 import { readFileSync } from 'node:fs';
+import type { CompliancePolicy } from '../config/settings.ts';
 import { judgePeer } from '../identity/peer.ts';
 import { judgeServer } from '../identity/server-name.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import { createOriginator, type HandshakeFacts, type Judgement, type Originator } from '../net/tls.ts';
+import { sameTls, type TlsSettings, tlsSettings } from '../net/tls-settings.ts';
 import type { OpenTls } from './cluster.ts';
 import { materialOf } from './material.ts';
 import type { UpstreamTls } from './route.ts';
 
 type Security = UpstreamTls & { tls: true };
 
+export interface UpstreamTlsParts {
+  /** The mesh's, now. */
+  trustDomains(): readonly string[];
+  /** Of mutual TLS within the mesh, now. */
+  tls(): TlsSettings;
+  readonly compliancePolicy: CompliancePolicy | null;
+  /** What a connection that was believed negotiated. */
+  negotiated(facts: HandshakeFacts): void;
+}
+
 export class UpstreamTlsDoor {
   #identity: IdentityGeneration;
   #originator: Originator;
-  #trustDomains: () => readonly string[];
+  /** SIMPLE and MUTUAL, which lead out of the mesh: its config says nothing of their TLS. */
+  readonly #outer: Originator;
+  readonly #parts: UpstreamTlsParts;
+  #tls: TlsSettings;
   /** MUTUAL and SIMPLE with files of their own, by their paths; read again after every change of configuration. */
   #byFiles = new Map<string, { originator: Originator; roots: string | null }>();
 
-  constructor(identity: IdentityGeneration, trustDomains: () => readonly string[]) {
+  constructor(identity: IdentityGeneration, parts: UpstreamTlsParts) {
     this.#identity = identity;
-    this.#originator = createOriginator(materialOf(identity));
-    this.#trustDomains = trustDomains;
+    this.#parts = parts;
+    this.#tls = parts.tls();
+    this.#originator = createOriginator(materialOf(identity), this.#tls);
+    this.#outer = createOriginator(materialOf(identity), tlsSettings(null, parts.compliancePolicy));
+  }
+
+  /** A new configuration: new connections negotiate what it says, with the files as they are now. */
+  renew(): void {
+    this.#byFiles.clear();
+    const tls = this.#parts.tls();
+    if (sameTls(tls, this.#tls)) return;
+    this.#tls = tls;
+    this.#originator.replace(materialOf(this.#identity), tls);
   }
 
   /** New connections present `identity` and trust its bundle from now on. */
   replaceIdentity(identity: IdentityGeneration): void {
     this.#identity = identity;
     this.#originator.replace(materialOf(identity));
-    this.forgetFiles();
-  }
-
-  forgetFiles(): void {
+    this.#outer.replace(materialOf(identity));
     this.#byFiles.clear();
   }
 
@@ -58,7 +81,10 @@ export class UpstreamTlsDoor {
         ...(over !== undefined && { socket: over }),
         ...(alpn !== undefined && { alpn }),
       },
-      (...[why, socket, peer]) => done(why, socket === null ? null : { socket, inlet }, peer),
+      (...[why, socket, peer, facts]) => {
+        if (facts !== null) this.#parts.negotiated(facts);
+        done(why, socket === null ? null : { socket, inlet }, peer);
+      },
     );
   };
 
@@ -69,14 +95,15 @@ export class UpstreamTlsDoor {
     const known = this.#byFiles.get(key);
     if (known !== undefined) return known;
     const roots = caCertificates === null ? null : readFileSync(caCertificates, 'utf8');
-    let originator = this.#originator;
+    let originator = this.#outer;
     if (security.mode === 'MUTUAL') {
-      originator = createOriginator({
+      const material = {
         ...materialOf(this.#identity),
         certChainPem: readFileSync(clientCertificate ?? '', 'utf8'),
         keyPem: readFileSync(privateKey ?? '', 'utf8'),
         ...(roots !== null && { rootPem: roots, crlPem: null }),
-      });
+      };
+      originator = createOriginator(material, tlsSettings(null, this.#parts.compliancePolicy));
     }
     const door = { originator, roots };
     this.#byFiles.set(key, door);
@@ -101,7 +128,7 @@ export class UpstreamTlsDoor {
     const verdict = judgePeer({
       der: facts.der,
       authorizationError: facts.authorizationError,
-      trustDomains: this.#trustDomains(),
+      trustDomains: this.#parts.trustDomains(),
       role: 'server',
       now: Date.now(),
     });

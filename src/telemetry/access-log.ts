@@ -44,6 +44,9 @@ export interface AccessLogFields {
   /** Inbound: the workload's port and namespace, which policies select by. */
   readonly destination_port: number | undefined;
   readonly destination_namespace: string | undefined;
+  /** What TLS negotiated (`--access-log-tls`). */
+  readonly tls_cipher: string | undefined;
+  readonly tls_group: string | undefined;
   /** `issuer/subject` of the verified token. */
   readonly request_principal: string | undefined;
   /** AUDIT policies that matched. */
@@ -103,6 +106,8 @@ export function accessLogFields(record: AccessRecord, now: number): AccessLogFie
     destination_port: conn.destinationPort ?? undefined,
     destination_namespace:
       conn.direction === 'inbound' ? (conn.destinationNamespace ?? undefined) : undefined,
+    tls_cipher: conn.negotiated?.cipher,
+    tls_group: conn.negotiated?.group,
     request_principal: bounded(record.requestPrincipal) ?? undefined,
     audit: filled(findings?.audit),
     dry_run: filled(findings?.dryRun),

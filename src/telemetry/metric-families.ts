@@ -10,6 +10,10 @@ export const COUNTERS: Readonly<Record<string, Family>> = {
     help: 'TLS handshakes by direction, result and reason of failure.',
     labels: ['direction', 'result', 'reason'],
   },
+  outrider_tls_negotiated_total: {
+    help: 'TLS connections by direction, version, cipher suite and key exchange group.',
+    labels: ['direction', 'version', 'cipher', 'group'],
+  },
   outrider_policy_decisions_total: {
     help: 'Authorization decisions by the policy that decided; an empty policy means none matched.',
     labels: ['policy', 'decision'],

@@ -17,6 +17,8 @@ export interface ConnectionFacts {
   readonly security: 'mutual_tls' | 'none' | 'unknown';
   /** `TLSv1.3`; null = plaintext. */
   readonly tlsVersion: string | null;
+  /** What else TLS negotiated, where the access log is to say it (`--access-log-tls`). */
+  readonly negotiated: { readonly cipher: string; readonly group: string } | null;
   readonly sni: string | null;
   /** `address:port` of the downstream connection. */
   readonly localAddress: string;

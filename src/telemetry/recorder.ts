@@ -139,6 +139,18 @@ export class Recorder {
     this.#count('outrider_tls_handshakes_total', [direction, result, reason]);
   }
 
+  /** What a handshake that was believed came to; all three are of the few values that configuration allows. */
+  negotiated(
+    direction: Direction,
+    {
+      tlsVersion,
+      cipher,
+      group,
+    }: { readonly tlsVersion: string; readonly cipher: string; readonly group: string },
+  ): void {
+    this.#count('outrider_tls_negotiated_total', [direction, tlsVersion, cipher, group]);
+  }
+
   /** A decision that ends in no record; finishRequest and finishConnection count their record's own. */
   policyDecision(policy: string | null, decision: 'allow' | 'deny'): void {
     countDecision(this.#decisions, policy ?? '', decision);

@@ -41,6 +41,8 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     accessLog: null,
     dev: false,
     explainDenials: false,
+    accessLogTls: false,
+    compliancePolicy: null,
     drainSeconds: null,
     adminHosts: [],
     logLevel: 'info',
@@ -286,6 +288,18 @@ t.test('explain takes a file of requests, or flags that describe one', async t =
   t.match(parseExplain(['--port', '80', '--expect', 'maybe']), {
     ok: false,
     message: /--expect must be one of/,
+  });
+});
+
+t.test('a compliance policy has a name of Istio, by flag or variable', async t => {
+  t.equal(settings('--compliance-policy pqc').compliancePolicy, 'pqc');
+  const variable = { OUTRIDER_COMPLIANCE_POLICY: 'fips-140-2', OUTRIDER_ACCESS_LOG_TLS: 'true' };
+  t.match(settings('', variable), { compliancePolicy: 'fips-140-2', accessLogTls: true });
+  t.equal(settings('--compliance-policy fips-140-3', variable).compliancePolicy, 'fips-140-3');
+  t.match(run('--certs=/c --compliance-policy fips'), {
+    ok: false,
+    exitCode: 2,
+    message: /--compliance-policy must be one of fips-140-2, fips-140-3, pqc, not "fips"/,
   });
 });
 

@@ -18,7 +18,7 @@ const CASES: readonly Case[] = [
       'accessLogEncoding: JSON',
       'enableAutoMtls: false',
       'outboundTrafficPolicy: {mode: REGISTRY_ONLY}',
-      'meshMTLS: {minProtocolVersion: TLSV1_3}',
+      'meshMTLS: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]}',
       'enableTracing: true',
       'defaultProviders: {tracing: [otel]}',
       provider(OTLP),
@@ -80,6 +80,25 @@ const CASES: readonly Case[] = [
       'warning accessLogFile: access logs go to standard output only',
       'warning outboundTrafficPolicy.mode: is not honoured; it is read as ALLOW_ANY',
       'warning defaultConfig.gatewayTopology.forwardClientCertDetails: SANITIZE is not honoured',
+    ],
+  },
+  {
+    title: 'cipher suites and curves that cannot be used are left out, with a warning',
+    text: 'meshMTLS: {cipherSuites: [§DES-CBC3-SHA, AES256-SHA, §ALL], §ecdhCurves: [X25519, §X25519Kyber768Draft00, §"", X25519]}',
+    faults: [
+      'warning meshMTLS.cipherSuites[0]: "DES-CBC3-SHA" is no cipher suite that can be used',
+      'warning meshMTLS.cipherSuites[2]: "ALL" is no cipher suite that can be used',
+      'warning meshMTLS.ecdhCurves: istiod refuses curves here; Outrider takes them',
+      'warning meshMTLS.ecdhCurves[1]: "X25519Kyber768Draft00" is no curve that can be used',
+      'warning meshMTLS.ecdhCurves[2]: "" is no curve that can be used',
+    ],
+  },
+  {
+    title: 'a list of which nothing can be used is an error: it would become everything',
+    text: 'meshMTLS: {cipherSuites: §[DES-CBC3-SHA], ecdhCurves: §[secp256k1]}',
+    faults: [
+      'error meshMTLS.cipherSuites: holds no cipher suite that can be used; write one of ECDHE-ECDSA-AES128',
+      'error meshMTLS.ecdhCurves: holds no curve that can be used; write one of X25519MLKEM768, X25519',
     ],
   },
   {
@@ -148,6 +167,8 @@ t.test('what no file says is as in Istio', async t => {
     enableAutoMtls: true,
     outboundTrafficPolicy: 'ALLOW_ANY',
     minTlsVersion: 'TLSv1.2',
+    tlsCipherSuites: null,
+    tlsGroups: null,
     concurrency: null,
     drainMs: null,
     forwardClientCert: 'SANITIZE_SET',
@@ -169,6 +190,8 @@ t.test('every field comes out as data', async t => {
     enableAutoMtls: false,
     outboundTrafficPolicy: 'REGISTRY_ONLY',
     minTlsVersion: 'TLSv1.3',
+    tlsCipherSuites: ['ECDHE-RSA-AES128-GCM-SHA256'],
+    tlsGroups: null,
     concurrency: 2,
     drainMs: 7_000,
     forwardClientCert: 'APPEND_FORWARD',
@@ -181,6 +204,13 @@ t.test('DEFAULT is BASE, TLS_AUTO is 1.2, an empty access log file is kept', asy
   const text =
     'pathNormalization: {normalization: DEFAULT}\nmeshMTLS: {minProtocolVersion: TLS_AUTO}\naccessLogFile: ""';
   t.match(meshOf(wrap(text)), { pathNormalization: 'BASE', minTlsVersion: 'TLSv1.2', accessLogFile: '' });
+});
+
+t.test('curves and suites keep their order, lose repetitions, and none written is nothing said', async t => {
+  const lists = 'meshMTLS: {ecdhCurves: [P-256, X25519, P-256], cipherSuites: [AES128-SHA, AES128-SHA]}';
+  t.match(meshOf(wrap(lists)), { tlsGroups: ['P-256', 'X25519'], tlsCipherSuites: ['AES128-SHA'] });
+  const none = meshOf(wrap('meshMTLS: {ecdhCurves: [], cipherSuites: []}'));
+  t.same([none.tlsGroups, none.tlsCipherSuites], [null, null]);
 });
 
 t.test('the time to drain is drainDuration where terminationDrainDuration is not said', async t => {

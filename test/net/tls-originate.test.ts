@@ -10,6 +10,7 @@ import {
   type OriginateOptions,
   type Originator,
 } from '../../src/net/tls.ts';
+import { DEFAULT_TLS } from '../../src/net/tls-settings.ts';
 import { type IdentityPems, testAuthority, testIdentity } from '../certificates.ts';
 import { WRONG_CERTIFICATES } from '../wrong-certificates.ts';
 import { materialOf, received, spiffeJudge, type Teardown, TestServer } from './tls-peers.ts';
@@ -152,7 +153,7 @@ t.test('offered protocols are negotiated', async t => {
 
 t.test('every failure has one word and leaves nothing open', async t => {
   const judge = spiffeJudge('server');
-  const originator = createOriginator(materialOf(clientPems), 'TLSv1.3');
+  const originator = createOriginator(materialOf(clientPems), { ...DEFAULT_TLS, minVersion: 'TLSv1.3' });
   const closed = createTcpServer().listen(0, '127.0.0.1');
   await once(closed, 'listening');
   const { port: closedPort } = closed.address() as AddressInfo;

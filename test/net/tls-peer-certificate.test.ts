@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type TLSSocket } from 'node:tls';
 import fc from 'fast-check';
 import t from 'tap';
-import { clientCertificateOf, peerOf } from '../../src/net/tls-peer-certificate.ts';
+import { readSession, sessionFactsOf } from '../../src/net/tls-peer-certificate.ts';
 import { testAuthority, testIdentity, testIntermediate } from '../certificates.ts';
 import { client, type Teardown } from './tls-peers.ts';
 
@@ -47,11 +47,11 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
       const socket = await serverSide(t, pems, version);
       const expected = socket.getPeerX509Certificate()?.raw;
       t.ok(expected && expected.length > 300);
-      t.same(clientCertificateOf(socket), expected);
+      t.same(sessionFactsOf(socket).der, expected);
       const session = socket.getSession();
-      t.same(session && peerOf(session), expected, 'from the session, not from the fallback');
+      t.same(session && readSession(session).der, expected, 'from the session, not from the fallback');
     }
-    t.equal(clientCertificateOf(await serverSide(t, null, version)), null);
+    t.equal(sessionFactsOf(await serverSide(t, null, version)).der, null);
   });
 }
 
@@ -59,7 +59,7 @@ t.test('the copy holds nothing else of the session, whose secret is wiped', asyn
   const socket = await serverSide(t, await testIdentity(authority, 'foo/sleep'), 'TLSv1.3');
   const session = socket.getSession()!;
   socket.getSession = () => session;
-  const der = clientCertificateOf(socket)!;
+  const der = sessionFactsOf(socket).der!;
   t.equal(der.length, socket.getPeerX509Certificate()!.raw.length);
   t.not(der.buffer, session.buffer);
   t.ok(session.every(byte => byte === 0));
@@ -70,13 +70,13 @@ t.test('what is no session is null, never an exception', async t => {
   const session = socket.getSession()!;
   const accepted: number[] = [];
   for (let length = 0; length < session.length; length += 1) {
-    if (peerOf(session.subarray(0, length)) !== null) accepted.push(length);
+    if (readSession(session.subarray(0, length)).der !== null) accepted.push(length);
   }
   t.strictSame(accepted, []);
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), bytes => {
-      const found = peerOf(Buffer.from(bytes));
-      return found === null || found.length <= bytes.length;
+      const { der, group } = readSession(Buffer.from(bytes));
+      return (der === null || der.length <= bytes.length) && Number.isInteger(group);
     }),
   );
 });

@@ -11,6 +11,7 @@ import {
   type TerminatorOptions,
   type TlsMaterial,
 } from '../../src/net/tls.ts';
+import { DEFAULT_TLS } from '../../src/net/tls-settings.ts';
 import type { IdentityPems } from '../certificates.ts';
 
 export type Teardown = { teardown(fn: () => void): unknown };
@@ -51,7 +52,7 @@ export class TestServer {
   constructor(material: TlsMaterial, options: Partial<TerminatorOptions<PeerIdentity>> = {}) {
     this.terminator = createTerminator<PeerIdentity>({
       material,
-      minVersion: 'TLSv1.2',
+      tls: DEFAULT_TLS,
       handshakeTimeoutMs: 20_000,
       judge: spiffeJudge('client'),
       onSecure: (socket, peer, facts, raw) => {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import t from 'tap';
+import { DEFAULT_TLS } from '../../src/net/tls-settings.ts';
 import {
   KEY_USAGE,
   rawUris,
@@ -198,7 +199,7 @@ t.test('a silent client is closed at the deadline, and so is one that sends a by
   const drip = setInterval(() => slow.write(hello.subarray(at, ++at)), 20);
   t.teardown(() => clearInterval(drip));
   t.strictSame(await server.next(), { ok: false, reason: 'handshake_timeout', from: '127.0.0.1' });
-  if (!slow.closed) await once(slow, 'close');
+  if (!slow.closed) await new Promise(resolve => slow.once('close', resolve));
   t.ok(
     server.raws.every(raw => raw.destroyed),
     'the accepted sockets are gone too',
@@ -231,7 +232,9 @@ t.test('what is not TLS, or breaks off, is refused with a word and closed', asyn
 });
 
 t.test('old versions and foreign suites are refused with a word', async t => {
-  const server = await TestServer.start(t, materialOf(serverPems), { minVersion: 'TLSv1.3' });
+  const server = await TestServer.start(t, materialOf(serverPems), {
+    tls: { ...DEFAULT_TLS, minVersion: 'TLSv1.3' },
+  });
   client(t, server.port, clientPems, { maxVersion: 'TLSv1.2' });
   t.equal(await server.nextWord(), 'tls_version');
   const lower = await TestServer.start(t, materialOf(serverPems));

@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { checkIdentity, type IdentityGeneration } from '../../src/identity/svid.ts';
 import { CoarseClock } from '../../src/net/clock.ts';
+import { DEFAULT_TLS } from '../../src/net/tls-settings.ts';
 import { Clusters } from '../../src/proxy/clusters.ts';
 import { ALLOWED } from '../../src/proxy/ext-authz-question.ts';
 import type { UpstreamTls } from '../../src/proxy/route.ts';
@@ -62,7 +63,12 @@ async function startHttps(t: Test, { certChainPem: cert, keyPem: key, rootPem: c
 }
 
 function door(): UpstreamTlsDoor {
-  return new UpstreamTlsDoor(generation(own), () => ['cluster.local']);
+  return new UpstreamTlsDoor(generation(own), {
+    trustDomains: () => ['cluster.local'],
+    tls: () => DEFAULT_TLS,
+    compliancePolicy: null,
+    negotiated: () => {},
+  });
 }
 
 t.test('HTTP: the provider in the mesh is asked over mutual TLS', async t => {

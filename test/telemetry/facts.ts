@@ -22,6 +22,7 @@ export function inboundFacts(changes: Partial<ConnectionFacts> = {}): Connection
     destinationService: null,
     security: 'mutual_tls',
     tlsVersion: 'TLSv1.3',
+    negotiated: null,
     sni: 'outbound_.80_._.httpbin.foo.svc.cluster.local',
     localAddress: '10.0.0.1:8080',
     remoteAddress: '10.0.0.9:40000',
