@@ -103,11 +103,14 @@ function decode(path: string, unescapeSlashes: boolean): string | null {
  * @param stray places of `%` that began no escape
  */
 function escapeStrays(text: string, stray: readonly number[]): string {
-  let out = text;
-  for (const at of stray.toReversed()) {
-    if (hexPair(out, at + 1) !== -1) out = `${out.slice(0, at)}%25${out.slice(at + 1)}`;
+  let out = '';
+  let from = 0;
+  for (const at of stray) {
+    if (hexPair(text, at + 1) === -1) continue;
+    out += `${text.slice(from, at)}%25`;
+    from = at + 1;
   }
-  return out;
+  return out + text.slice(from);
 }
 
 /** `.` and `..` segments (RFC 3986 5.2.4). Servers that cut `;parameters` first would see them in `..;x`: so do we. */
