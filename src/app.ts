@@ -11,6 +11,7 @@ import { CERTS_DIRS } from './config/pod-files.ts';
 import type { Fault, Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
 import { watchManifests } from './config/watch.ts';
+import { type ExpiryStage, ExpiryWatch } from './identity/expiry-watch.ts';
 import type { KeySet, KeySets } from './identity/jwks-source.ts';
 import { JwksStore } from './identity/jwks-store.ts';
 import type { IdentityEvents, IdentitySource } from './identity/source.ts';
@@ -21,7 +22,7 @@ import { WorkloadApiSource } from './identity/workload-api.ts';
 import { tryMaterial } from './net/tls-context.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
 import { egressPorts } from './proxy/egress.ts';
-import { materialOf } from './proxy/material.ts';
+import { materialOf, OWN_EXPIRED } from './proxy/material.ts';
 import { compileSnapshot, jwtRulesOf } from './proxy/snapshot.ts';
 import { certificates, readiness, type SidecarStatus } from './status.ts';
 import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
@@ -79,6 +80,7 @@ class Sidecar {
   #admin: Admin | null = null;
   #identity: IdentityGeneration | null = null;
   #source: IdentitySource;
+  #expiry = new ExpiryWatch<IdentityGeneration>({ onStage: sayExpiry });
   #jwks: JwksStore;
   #keySets: KeySets = {};
   #startedAt = Date.now();
@@ -246,6 +248,7 @@ class Sidecar {
   #onIdentity(identity: IdentityGeneration): void {
     const first = this.#identity === null;
     this.#identity = identity;
+    this.#expiry.watch(identity);
     if (first) {
       this.#firstIdentity.resolve();
       return;
@@ -435,6 +438,7 @@ class Sidecar {
   async #close(): Promise<void> {
     for (const close of this.#closers) close();
     this.#source.close();
+    this.#expiry.close();
     this.#jwks.close();
     await this.#workers.stop();
     await this.#admin?.close();
@@ -457,6 +461,21 @@ function keptBecause(reason: IdentityFault['reason']): string {
   return reason.startsWith('workload_api_')
     ? 'no new certificates, the last good ones stay in force'
     : 'certificates refused, the last good ones stay in force';
+}
+
+/** What the log says when the own certificate grows old; in the same words for whoever searches it. */
+function sayExpiry(stage: ExpiryStage, { id, generation, chain, notAfter }: IdentityGeneration): void {
+  const fields = { id, serial: chain[0]?.serial, generation, notAfter: new Date(notAfter).toISOString() };
+  if (stage === 'expired') {
+    log.error('own certificate expired: open connections stay, new mutual TLS is refused', {
+      ...fields,
+      reason: OWN_EXPIRED,
+    });
+  } else {
+    const left = `a ${stage} of its life`;
+    const seconds = Math.max(0, Math.round((notAfter - Date.now()) / 1000));
+    log.warn('own certificate nears its end and no new one came', { ...fields, left, secondsLeft: seconds });
+  }
 }
 
 /**

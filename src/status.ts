@@ -23,14 +23,21 @@ export interface SidecarStatus {
   readonly workers: number;
 }
 
-/** `/healthz/ready`: `LIVE`, or why not; `detail` is for `?verbose`. */
-export function readiness(status: SidecarStatus): {
+/**
+ * `/healthz/ready`: `LIVE`, or why not; `detail` is for `?verbose`.
+ *
+ * @param now Unix milliseconds
+ */
+export function readiness(
+  status: SidecarStatus,
+  now: number = Date.now(),
+): {
   ok: boolean;
   reason: string;
   detail: Readonly<Record<string, unknown>>;
 } {
   const { identity, lastFailure, config } = status;
-  const reason = reasonOf(status);
+  const reason = reasonOf(status, now);
   return {
     ok: reason === 'LIVE',
     reason,
@@ -44,11 +51,11 @@ export function readiness(status: SidecarStatus): {
   };
 }
 
-function reasonOf({ identity, lastFailure, ready, draining }: SidecarStatus): string {
+function reasonOf({ identity, lastFailure, ready, draining }: SidecarStatus, now: number): string {
   if (draining) return 'draining';
   if (identity === null) return lastFailure?.message ?? 'no identity loaded yet';
   if (!ready) return 'listeners not bound yet';
-  return identity.notAfter <= Date.now() ? `certificate expired ${iso(identity.notAfter)}` : 'LIVE';
+  return identity.notAfter <= now ? `certificate expired ${iso(identity.notAfter)}` : 'LIVE';
 }
 
 /** `/certs`: own chain and trust bundle. */

@@ -158,8 +158,11 @@ export class Cluster implements Destination {
     }
   }
 
-  renew(): void {
-    for (const target of this.targets) target.upstream.renew();
+  renew(pardon = false): void {
+    for (const target of this.targets) {
+      target.upstream.renew();
+      if (pardon) target.health.pardon();
+    }
   }
 
   sweep(now: number): void {

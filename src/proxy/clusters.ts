@@ -112,9 +112,13 @@ export class Clusters {
     this.#byText.clear();
   }
 
-  /** Connections made with the certificates until now are not used again. */
-  renew(): void {
-    for (const cluster of this.#clusters.values()) cluster.renew();
+  /**
+   * Connections made with the certificates until now are not used again.
+   *
+   * @param pardon no endpoint stays ejected: what failed for the own certificate says nothing of them
+   */
+  renew(pardon = false): void {
+    for (const cluster of this.#clusters.values()) cluster.renew(pardon);
   }
 
   sweep(now: number): void {

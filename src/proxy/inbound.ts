@@ -24,7 +24,7 @@ import type { Authorizers } from './authorizers.ts';
 import type { Connections } from './connections.ts';
 import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
-import { materialOf } from './material.ts';
+import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import { meshTls } from './mesh-tls.ts';
 import { peek } from './peek.ts';
 import { modeIsDefault, modeOn, protocolOn, type Snapshot } from './snapshot.ts';
@@ -211,6 +211,10 @@ export class Inbound {
   #terminate(raw: Socket, bytes: Buffer | null): void {
     if (raw.readableEnded) {
       this.#onRefused('connection_reset', raw);
+      return;
+    }
+    if (isExpired(this.identity)) {
+      this.#onRefused(OWN_EXPIRED, raw);
       return;
     }
     if (bytes !== null && bytes.length > 0) raw.unshift(bytes);

@@ -18,6 +18,7 @@ import { parseAuthority } from './authority.ts';
 import type { Cluster, EndpointTarget } from './cluster.ts';
 import type { Clusters } from './clusters.ts';
 import type { ConnectionRow, Connections, OpenConnection } from './connections.ts';
+import { isExpired } from './material.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
 import { poolOf } from './route.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -46,8 +47,9 @@ export class Outbound {
   }
 
   replaceIdentity(identity: IdentityGeneration): void {
+    const expired = isExpired(this.identity);
     this.identity = identity;
-    this.parts.clusters.renew();
+    this.parts.clusters.renew(expired);
   }
 
   replaceSnapshot(snapshot: Snapshot): void {

@@ -7,7 +7,7 @@ import type { IdentityGeneration } from '../identity/svid.ts';
 import { createOriginator, type HandshakeFacts, type Judgement, type Originator } from '../net/tls.ts';
 import { sameTls, type TlsSettings, tlsSettings } from '../net/tls-settings.ts';
 import type { OpenTls } from './cluster.ts';
-import { materialOf } from './material.ts';
+import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import type { UpstreamTls } from './route.ts';
 
 type Security = UpstreamTls & { tls: true };
@@ -59,6 +59,11 @@ export class UpstreamTlsDoor {
 
   open: OpenTls = (to, done) => {
     const { security, inlet, socket: over, alpn } = to;
+    if (security.mode === 'ISTIO_MUTUAL' && isExpired(this.#identity)) {
+      over?.destroy();
+      queueMicrotask(() => done(OWN_EXPIRED, null, null));
+      return;
+    }
     let door: { originator: Originator; roots: string | null };
     try {
       door = this.#doorFor(security);

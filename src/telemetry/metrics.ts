@@ -21,6 +21,9 @@ export interface MetricsInput {
     readonly notBefore: number;
     readonly notAfter: number;
     readonly generation: number;
+    /** The own certificate, then its intermediates. */
+    readonly chain: readonly DatedCertificate[];
+    readonly roots: readonly DatedCertificate[];
   } | null;
   readonly certificates: {
     readonly reloads: number;
@@ -33,6 +36,14 @@ export interface MetricsInput {
     readonly lastReloadSuccessful: boolean;
     readonly generation: number;
   };
+}
+
+/** Dates in Unix milliseconds. */
+export interface DatedCertificate {
+  readonly subject: string;
+  readonly serial: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
 }
 
 /** One metric in prom-client's JSON form; sharedLabels are escaped once for all the values that share them. */
@@ -151,12 +162,16 @@ function gauges(input: MetricsInput, sum: Counts): Metric[] {
     gauge('outrider_connections_open', 'Downstream connections open now.', {
       values: directions.map(([direction, value]) => ({ value, labels: { direction } })),
     }),
-    gauge('outrider_certificate_expiry_seconds', 'When the SVID in use expires, in Unix seconds.', {
-      values: identity === null ? [] : [{ value: identity.notAfter / 1e3, labels: { id: identity.id } }],
-    }),
-    gauge('outrider_certificate_not_before_seconds', 'When the SVID in use became valid, in Unix seconds.', {
-      values: identity === null ? [] : [{ value: identity.notBefore / 1e3, labels: { id: identity.id } }],
-    }),
+    gauge(
+      'outrider_certificate_expiry_seconds',
+      'When the SVID in use, its intermediates and the roots of the trust bundle expire, in Unix seconds.',
+      { values: certificateDates(identity, 'notAfter') },
+    ),
+    gauge(
+      'outrider_certificate_not_before_seconds',
+      'When the SVID in use, its intermediates and the roots of the trust bundle became valid, in Unix seconds.',
+      { values: certificateDates(identity, 'notBefore') },
+    ),
     gauge('outrider_certificate_generation', 'Generation of the SVID and trust bundle in use.', {
       values: [{ value: identity?.generation ?? 0 }],
     }),
@@ -197,6 +212,25 @@ function gauges(input: MetricsInput, sum: Counts): Metric[] {
       { value: cpuSeconds() },
     ]),
   ];
+}
+
+/** The leaf by its SPIFFE ID, so that a rotation goes on with its series; the others by what tells them apart. */
+function certificateDates(identity: MetricsInput['identity'], date: 'notBefore' | 'notAfter'): MetricValue[] {
+  if (identity === null) return [];
+  const values: MetricValue[] = [
+    { value: identity[date] / 1e3, labels: { kind: 'leaf', id: identity.id, subject: '', serial: '' } },
+  ];
+  const seen = new Set<string>(); // a certificate that stands twice in a file would be a series twice
+  const add = (kind: string, certificate: DatedCertificate): void => {
+    const { subject, serial } = certificate;
+    const key = `${kind} ${serial} ${subject}`;
+    if (seen.has(key)) return;
+    seen.add(key);
+    values.push({ value: certificate[date] / 1e3, labels: { kind, id: '', subject, serial } });
+  };
+  for (const intermediate of identity.chain.slice(1)) add('intermediate', intermediate);
+  for (const root of identity.roots) add('root', root);
+  return values;
 }
 
 function cpuSeconds(): number {

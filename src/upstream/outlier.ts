@@ -22,6 +22,14 @@ export class EndpointHealth {
     return this.ejectedUntil > now;
   }
 
+  /** Forgets what it counted; an ejected endpoint is back. */
+  pardon(): void {
+    this.ejectedUntil = 0;
+    this.#failures = 0;
+    this.#gatewayFailures = 0;
+    this.#ejections = 0;
+  }
+
   /** Counts one outcome. `mayEject` is whether the share of ejected endpoints allows one more. @returns whether it was ejected now */
   count(outcome: Outcome, now: number, mayEject: boolean): boolean {
     const settings = this.#settings;
