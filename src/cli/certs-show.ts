@@ -1,25 +1,48 @@
-/** `outrider certs show`: every certificate of a folder, and whether `run` would take it. */
-
+/** `outrider certs show`: every certificate of a folder, from leaf to root, and whether `run` would take it. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readCertificate, readIssuer } from '../identity/certificate.ts';
-import { CERT_CHAIN, ROOT_CERT } from '../identity/folder.ts';
+import { readCrl } from '../identity/crl.ts';
+import { CERT_CHAIN, CRL, ROOT_CERT } from '../identity/folder.ts';
 import { readSettled } from '../identity/identity-files.ts';
 import { readPem } from '../identity/pem.ts';
-import { checkIdentity, type IdentityFault } from '../identity/svid.ts';
+import { checkIdentity, type IdentityCheck, identityFault } from '../identity/svid.ts';
+import { tryMaterial } from '../net/tls-context.ts';
+import { materialOf } from '../proxy/material.ts';
+import { keyTypeOf, usagesOf } from './certs-fields.ts';
+import { certificateText, revocationText, verdictText } from './certs-text.ts';
 
 /** One certificate, as `--json` prints it. */
-interface Shown {
+export interface ShownCertificate {
   readonly file: string;
+  readonly role: 'leaf' | 'intermediate' | 'root';
   readonly uris: readonly string[];
+  /** RFC 2253, '' for none. */
   readonly subject: string;
   readonly issuer: string;
   readonly serial: string;
+  /** `EC P-256`, `RSA 2048`. */
+  readonly key: string;
+  readonly ca: boolean;
+  /** RFC 5280's words, null without the extension; others as OIDs. */
+  readonly keyUsage: readonly string[] | null;
+  readonly extendedKeyUsage: readonly string[] | null;
   /** ISO 8601. */
   readonly notBefore: string;
   readonly notAfter: string;
-  /** Days from now, one decimal; negative when expired. */
+  readonly validity: 'in_date' | 'expired' | 'not_yet_valid';
+  /** From now; negative when expired. Days with one decimal. */
+  readonly secondsLeft: number;
   readonly daysLeft: number;
+}
+
+/** One revocation list. */
+export interface ShownRevocations {
+  readonly file: string;
+  readonly issuer: string;
+  readonly thisUpdate: string;
+  /** null when the list does not say. */
+  readonly nextUpdate: string | null;
 }
 
 export interface ShowOptions {
@@ -40,57 +63,80 @@ export async function showCertificates(
   dir: string,
   { json, io, now = Date.now() }: ShowOptions,
 ): Promise<number> {
-  const reading = await readSettled(dir);
-  const check = reading.ok ? checkIdentity(reading.files, now, 1) : reading;
+  const check = await judge(dir, now);
   const fault = check.ok ? null : check.fault;
-  const certificates = [...(await shownIn(dir, CERT_CHAIN, now)), ...(await shownIn(dir, ROOT_CERT, now))];
+  const chain = await shownIn(dir, CERT_CHAIN, now);
+  const certificates = [...chain, ...(await shownIn(dir, ROOT_CERT, now))];
+  const revocationLists = await listsIn(dir);
   if (json) {
-    const id = check.ok && 'value' in check ? check.value.id : null;
-    io.stdout.write(`${JSON.stringify({ dir, ok: fault === null, id, fault, certificates })}\n`);
+    const id = check.ok ? check.value.id : null;
+    const shown = { dir, ok: fault === null, id, fault, certificates, revocationLists };
+    io.stdout.write(`${JSON.stringify(shown)}\n`);
   } else {
-    for (const certificate of certificates) io.stdout.write(`${asText(certificate)}\n`);
-    io.stdout.write(`${verdict(dir, fault)}\n`);
+    const parts = certificates.map(certificate => certificateText(certificate, now));
+    parts.push(...revocationLists.map(list => revocationText(list, now)), verdictText(dir, fault));
+    io.stdout.write(`${parts.join('\n\n')}\n`);
   }
   return fault === null ? 0 : 1;
 }
 
-async function shownIn(dir: string, file: string, now: number): Promise<Shown[]> {
-  const text = await readFile(join(dir, file), 'latin1').catch(() => '');
-  const read = readPem(text);
-  return (read.ok ? read.blocks : []).flatMap(({ label, der }) => {
+/** As `run` does: the files together, then OpenSSL's opinion. */
+async function judge(dir: string, now: number): Promise<IdentityCheck> {
+  const reading = await readSettled(dir);
+  if (!reading.ok) return reading;
+  const check = checkIdentity(reading.files, now, 1);
+  if (!check.ok) return check;
+  try {
+    tryMaterial(materialOf(check.value));
+    return check;
+  } catch (error) {
+    const why = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;
+    return { ok: false, fault: identityFault(dir, 'unusable', why) };
+  }
+}
+
+async function shownIn(dir: string, file: string, now: number): Promise<ShownCertificate[]> {
+  return (await blocksIn(dir, file)).flatMap(({ label, der }, at) => {
     const fields = label === 'CERTIFICATE' ? readCertificate(der) : null;
     if (!fields) return [];
-    const { uris, subject, serial, notBefore, notAfter } = fields;
+    const { uris, subject, serial, notBefore, notAfter, ca, keyUsage } = fields;
+    const validity = now > notAfter ? 'expired' : now < notBefore ? 'not_yet_valid' : 'in_date';
     return {
       file,
+      role: file === ROOT_CERT ? 'root' : at === 0 ? 'leaf' : 'intermediate',
       uris,
       subject,
       issuer: readIssuer(der) ?? '',
       serial,
+      key: keyTypeOf(der),
+      ca,
+      ...usagesOf(der, keyUsage),
       notBefore: iso(notBefore),
       notAfter: iso(notAfter),
+      validity,
+      secondsLeft: Math.floor((notAfter - now) / 1_000),
       daysLeft: Math.round(((notAfter - now) / DAY_MS) * 10) / 10,
     };
   });
 }
 
-function asText({ file, uris, subject, issuer, serial, notBefore, notAfter, daysLeft }: Shown): string {
-  const left = daysLeft < 0 ? `expired ${-daysLeft} days ago` : `${daysLeft} days left`;
-  return [
-    `${file}: ${quoted(uris.join(', ') || subject || '(no name)')}`,
-    `  serial ${serial}`,
-    `  valid ${notBefore} to ${notAfter} (${left})`,
-    `  issued by ${quoted(issuer)}`,
-  ].join('\n');
+async function listsIn(dir: string): Promise<ShownRevocations[]> {
+  return (await blocksIn(dir, CRL)).flatMap(({ label, der }) => {
+    const list = label === 'X509 CRL' ? readCrl(der) : null;
+    if (!list) return [];
+    const { issuer, thisUpdate, nextUpdate } = list;
+    return {
+      file: CRL,
+      issuer,
+      thisUpdate: iso(thisUpdate),
+      nextUpdate: nextUpdate === null ? null : iso(nextUpdate),
+    };
+  });
 }
 
-function verdict(dir: string, fault: IdentityFault | null): string {
-  return fault ? `not usable: ${quoted(fault.message)}` : `usable: the files of ${dir} fit together`;
-}
-
-/** What stands in a certificate cannot move the cursor. */
-function quoted(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?');
+async function blocksIn(dir: string, file: string) {
+  const read = readPem(await readFile(join(dir, file), 'latin1').catch(() => ''));
+  return read.ok ? read.blocks : [];
 }
 
 function iso(ms: number): string {
