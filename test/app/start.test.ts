@@ -36,6 +36,20 @@ t.test('the ready line names every port, the identity and its end', async t => {
   t.same(await sidecar.get('health', '/healthz/ready'), { status: 200, body: 'LIVE\n' });
 });
 
+t.test('denials that the access log has no room to explain are warned of', async t => {
+  const flags = ['--explain-denials', '--access-log', 'text'];
+  const sidecar = await startSidecar(t, { certs: temporaryIdentity(t, own), flags });
+  t.match(await sidecar.log.take(({ level }) => level === 'warn'), {
+    msg: /JSON access log only: add --access-log json$/,
+    accessLog: 'text',
+  });
+  const json = await startSidecar(t, { certs: temporaryIdentity(t, own), flags: ['--explain-denials'] });
+  t.same(
+    json.log.all.filter(({ level }) => level === 'warn'),
+    [],
+  );
+});
+
 for (const listener of ['inbound', 'outbound', 'admin', 'health', 'telemetry']) {
   t.test(`a port in use is one line and exit code 1: ${listener}`, async t => {
     const port = await listenUntilEnd(t, createServer());

@@ -167,6 +167,19 @@ t.test('a key set that cannot be had refuses every token and no request without 
   t.equal((await wire.ask(get('/', `authorization: Bearer ${token(claims())}`))).status, 401);
 });
 
+t.test('a key set that hangs holds up the start for its timeout and no longer', async t => {
+  const port = await listenUntilEnd(
+    t,
+    createServer(() => {}),
+  );
+  const hanging = { jwks: undefined, jwksUri: `http://127.0.0.1:${port}/`, timeout: '0.3s' };
+  const sidecar = await startSidecar(t, { certs, app: app.port, manifests: manifests(hanging) });
+  const told = sidecar.log.all.map(({ msg }) => msg);
+  const failed = sidecar.log.all.find(({ msg }) => msg === 'JWT keys cannot be had: tokens are refused');
+  t.match(failed, { source: `http://127.0.0.1:${port}/`, reason: 'no answer within 300 ms' });
+  t.ok(told.indexOf('JWT keys cannot be had: tokens are refused') < told.indexOf('ready'));
+});
+
 t.test('what is in force is shown without the secrets in it', async t => {
   const rule = { jwks: jwks({ ...KEYS.secret, kid: 'mine' }) };
   const provider = {
