@@ -145,6 +145,7 @@ export const STRICTER: readonly Stricter[] = [
     id: 'nothing-behind-the-authorizer',
     what: 'A request that CUSTOM concerns is asked about whole: with its body though it has an `Upgrade`, and a CONNECT is refused where the authorizer speaks HTTP, whatever `failOpen` says. No trailer is sent on that an authorizer or a token could have written as a field; where a gRPC authorizer is asked, that is any.',
     why: 'Envoy leaves the body of a WebSocket upgrade out of the check and sends trailers on, so that a client chooses what the authorizer is shown.',
+    excuses: null,
   },
   {
     id: 'what-an-authorizer-may-write',
