@@ -1,9 +1,8 @@
 /** Certificates for one bench run: a P-256 authority, a server, a client, and a client that policy does not allow. */
 import { X509Certificate } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAuthority, issue } from '../src/identity/dev-ca.ts';
-import { writeIdentity } from '../src/identity/folder.ts';
 import { CLIENT_ID, SERVER_ID, SERVICE_HOST, STRANGER_ID, TRUST_DOMAIN } from './workload.ts';
 
 /** One identity on disk. */
@@ -32,8 +31,11 @@ export async function makeIdentities(folder: string): Promise<BenchIdentities> {
   const make = async (name: string, spiffeId: string, dnsNames: readonly string[]) => {
     const pems = await issue(authority, { spiffeId, dnsNames });
     const own = join(folder, name);
-    writeIdentity(own, pems);
     const combined = join(own, 'combined.pem');
+    mkdirSync(own, { recursive: true });
+    writeFileSync(join(own, 'cert-chain.pem'), pems.certChainPem);
+    writeFileSync(join(own, 'root-cert.pem'), pems.rootPem);
+    writeFileSync(join(own, 'key.pem'), pems.keyPem, { mode: 0o600 });
     writeFileSync(combined, pems.certChainPem + pems.keyPem, { mode: 0o600 });
     return {
       id: spiffeId,

@@ -1,6 +1,6 @@
 /** Real certificates for tests: an authority and identities made in the test, right ones and every kind of wrong one. */
 import { createPrivateKey, webcrypto } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -14,7 +14,7 @@ import {
   type IssueOptions,
   issue,
 } from '../src/identity/dev-ca.ts';
-import { writeIdentity } from '../src/identity/folder.ts';
+import { CERT_CHAIN, KEY, ROOT_CERT, replaceFile } from '../src/identity/folder.ts';
 
 export type { Authority, CertificatePlan, ExtensionPlan, IdentityPems };
 
@@ -64,9 +64,12 @@ export async function testCrl(
   return `${crl.toString('pem')}\n`.replaceAll(' CRL-----', ' X509 CRL-----'); // RFC 7468 section 6
 }
 
-/** Writes the three files as `outrider certs` does and gives the folder back. */
+/** Writes the three files, each beside its place and renamed over it, and gives the folder back. */
 export function writeIdentityFolder(dir: string, pems: IdentityPems): string {
-  writeIdentity(dir, pems);
+  mkdirSync(dir, { recursive: true });
+  replaceFile(join(dir, KEY), pems.keyPem, 0o600);
+  replaceFile(join(dir, CERT_CHAIN), pems.certChainPem, 0o644);
+  replaceFile(join(dir, ROOT_CERT), pems.rootPem, 0o644);
   return dir;
 }
 

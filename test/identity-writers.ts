@@ -23,7 +23,7 @@ export function swapDataLink(dir: string, pems: IdentityPems): void {
   for (const entry of old) rmSync(join(dir, entry), { recursive: true });
 }
 
-/** As `outrider certs` and Vault's agent: each file beside its place, then renamed over it. */
+/** As Vault's agent: each file beside its place, then renamed over it. */
 export function renameOver(dir: string, pems: IdentityPems): void {
   writeIdentityFolder(dir, pems);
 }

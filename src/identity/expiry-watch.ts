@@ -29,6 +29,8 @@ export class ExpiryWatch<T extends Dated> {
   readonly #options: ExpiryWatchOptions<T>;
   readonly #now: () => number;
   #identity: T | null = null;
+  /** From when its life counts. */
+  #begin = 0;
   /** How many stages were reached. */
   #reached = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -38,10 +40,19 @@ export class ExpiryWatch<T extends Dated> {
     this.#now = options.now ?? Date.now;
   }
 
-  /** From now on `identity` counts; what was said of the one before may be said of it again. */
+  /**
+   * From now on `identity` counts, and what was said of the one before may be said of it again; unless it is the same
+   * certificate, which came with another bundle.
+   */
   watch(identity: T): void {
+    const before = this.#identity;
+    const { notBefore, notAfter } = identity;
     this.#identity = identity;
-    this.#reached = 0;
+    if (before === null || before.notBefore !== notBefore || before.notAfter !== notAfter) {
+      // One that came in place of another is new, however far its maker dated it back for clocks that disagree.
+      this.#begin = before === null ? notBefore : Math.max(notBefore, this.#now());
+      this.#reached = 0;
+    }
     this.look();
   }
 
@@ -51,10 +62,10 @@ export class ExpiryWatch<T extends Dated> {
     const identity = this.#identity;
     if (identity === null) return;
     const now = this.#now();
-    const due = STAGES.findLastIndex(({ left }) => now >= momentOf(identity, left)) + 1;
+    const due = STAGES.findLastIndex(({ left }) => now >= this.#momentOf(identity, left)) + 1;
     const next = STAGES[due];
     if (next !== undefined) {
-      const ms = Math.min(Math.max(momentOf(identity, next.left) - now, 1), LOOK_MS);
+      const ms = Math.min(Math.max(this.#momentOf(identity, next.left) - now, 1), LOOK_MS);
       this.#timer = setTimeout(() => this.look(), ms);
       this.#timer.unref();
     }
@@ -64,12 +75,12 @@ export class ExpiryWatch<T extends Dated> {
     this.#options.onStage(stage, identity);
   }
 
+  #momentOf({ notAfter }: T, left: number): number {
+    return notAfter - (notAfter - this.#begin) * left;
+  }
+
   close(): void {
     this.#identity = null;
     clearTimeout(this.#timer);
   }
-}
-
-function momentOf({ notBefore, notAfter }: Dated, left: number): number {
-  return notAfter - (notAfter - notBefore) * left;
 }

@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { runCheck } from '../../src/cli/check.ts';
-import { writeIdentity } from '../../src/identity/folder.ts';
-import { testAuthority, testIdentity } from '../certificates.ts';
+import { testAuthority, testIdentity, writeIdentityFolder } from '../certificates.ts';
 
 const GOOD =
   'apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a, namespace: foo}\nspec: {mtls: {mode: STRICT}}\n';
@@ -111,7 +110,7 @@ t.test('control characters of a manifest reach the terminal as text', async t =>
 t.test('a certificate folder is checked as a whole', async t => {
   const at = folder({});
   const authority = await testAuthority();
-  writeIdentity(at(), await testIdentity(authority, 'foo/web'));
+  writeIdentityFolder(at(), await testIdentity(authority, 'foo/web'));
   t.same(await check([at()]), { code: 0, lines: [], summary: '0 files, 1 certificate folder, no faults' });
 });
 
@@ -120,7 +119,7 @@ t.test('a certificate folder with a foreign key is one error that names the file
   const authority = await testAuthority();
   const identity = await testIdentity(authority, 'foo/web');
   const other = await testIdentity(authority, 'foo/web');
-  writeIdentity(at(), { ...identity, keyPem: other.keyPem });
+  writeIdentityFolder(at(), { ...identity, keyPem: other.keyPem });
   const { code, lines } = await check([at()], true);
   t.equal(code, 1);
   t.match(JSON.parse(lines.join()), { file: at('key.pem'), line: 1, column: 1, severity: 'error' });
@@ -136,7 +135,7 @@ t.test('a certificate folder with one file of three is an error', async t => {
 t.test('one folder may hold manifests and certificates', async t => {
   const at = folder({ 'a.yaml': GOOD, 'mesh.yaml': 'trustDomain: mesh.example\n' });
   const authority = await testAuthority();
-  writeIdentity(at(), await testIdentity(authority, 'foo/web'));
+  writeIdentityFolder(at(), await testIdentity(authority, 'foo/web'));
   const { code, lines, summary } = await check([at()]);
   t.equal(code, 0);
   t.match(lines, [/cert-chain\.pem:1:1 warning .*its trust domain cluster\.local is neither/]);
@@ -146,7 +145,7 @@ t.test('one folder may hold manifests and certificates', async t => {
 t.test('no socket is opened', async t => {
   const at = folder({ 'a.yaml': GOOD });
   mkdirSync(at('certs'));
-  writeIdentity(at('certs'), await testIdentity(await testAuthority(), 'foo/web'));
+  writeIdentityFolder(at('certs'), await testIdentity(await testAuthority(), 'foo/web'));
   const connect = net.Socket.prototype.connect;
   const listen = net.Server.prototype.listen;
   t.teardown(() => {

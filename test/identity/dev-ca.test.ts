@@ -1,8 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import t from 'tap';
-import { temporaryIdentity, testAuthority, testIdentity, testIntermediate } from '../certificates.ts';
+import { testAuthority, testIdentity, testIntermediate } from '../certificates.ts';
 
 t.test('an issued certificate is an X509-SVID that its root signed', async t => {
   const authority = await testAuthority({ trustDomain: 'example.org' });
@@ -42,12 +40,4 @@ t.test('a leaf of an intermediate carries the intermediate after itself', async 
   t.ok(chain[1]!.checkIssued(chain[2]!));
   t.ok(chain[2]!.checkIssued(new X509Certificate(pems.rootPem)));
   t.match(chain[1]!.subject, /CN=lower/);
-});
-
-t.test('writeIdentity leaves three files and nothing else, the key for its owner only', async t => {
-  const pems = await testIdentity(await testAuthority(), 'foo/sleep');
-  const dir = temporaryIdentity(t, pems);
-  t.strictSame(readdirSync(dir).sort(), ['cert-chain.pem', 'key.pem', 'root-cert.pem']);
-  t.equal(statSync(join(dir, 'key.pem')).mode & 0o777, 0o600);
-  t.equal(readFileSync(join(dir, 'cert-chain.pem'), 'utf8'), pems.certChainPem);
 });

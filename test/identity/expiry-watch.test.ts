@@ -48,12 +48,33 @@ t.test('a rotation begins it anew', async t => {
   t.same(at(47), ['first tenth', 'second third']);
 });
 
-t.test('a certificate that comes near its end is said to be so at once, in its last stage only', async t => {
-  const { watch, at, said } = watching(t);
-  at(28);
+t.test('a new certificate that was dated back is new all the same', async t => {
+  const { watch, at } = watching(t);
   watch.watch(FIRST);
-  t.same(said, ['first tenth']);
+  at(19);
+  watch.watch({ name: 'second', notBefore: 0, notAfter: 22 * HOUR });
+  t.same(at(20.9), []);
+  t.same(at(21), ['second third']);
 });
+
+t.test('the same certificate with another bundle is not said to be old twice', async t => {
+  const { watch, at } = watching(t);
+  watch.watch(FIRST);
+  at(20);
+  watch.watch({ ...FIRST, name: 'again' });
+  t.same(at(21), ['first third']);
+  t.same(at(27), ['first third', 'again tenth']);
+});
+
+t.test(
+  'a certificate that is near its end at the start is said to be so at once, in its last stage only',
+  async t => {
+    const { watch, at, said } = watching(t);
+    at(28);
+    watch.watch(FIRST);
+    t.same(said, ['first tenth']);
+  },
+);
 
 t.test('a clock that is set back says nothing twice', async t => {
   const { watch, at } = watching(t);
