@@ -114,6 +114,8 @@ class Sidecar {
       dryRun: generation => tryMaterial(materialOf(generation)),
       onGeneration: generation => this.#onIdentity(generation),
       onFailure: fault => this.#onNoIdentity(fault),
+      onRecovery: ({ file, reason }) =>
+        log.info('the certificates in force are good again', { file, was: reason }),
     });
   }
 

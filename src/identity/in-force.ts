@@ -45,7 +45,9 @@ export class IdentityInForce {
   /** Puts the files in force when they are good; @returns whether they are in force now */
   offer(files: IdentityFiles, digest: string): boolean {
     if (this.isOf(digest)) {
-      this.#lastFailure = null; // taken away and put back
+      const fault = this.#lastFailure; // taken away and put back
+      this.#lastFailure = null;
+      if (fault) this.#options.events.onRecovery?.(fault);
       return true;
     }
     const check = checkIdentity(files, this.#now(), (this.#current?.generation ?? 0) + 1);

@@ -20,6 +20,8 @@ export interface IdentityEvents {
   onGeneration(generation: IdentityGeneration): void;
   /** What the source says cannot be used; the last good identity stays in force. Said once for each fault. */
   onFailure(fault: IdentityFault): void;
+  /** After a fault the source says again what is in force. */
+  onRecovery?(fault: IdentityFault): void;
   /** A last try before a generation counts, such as building a TLS context of it; throws when it will not do. */
   readonly dryRun?: (generation: IdentityGeneration) => void;
   /** The clock, Unix milliseconds. */

@@ -80,6 +80,7 @@ t.test(`${ROTATIONS} rotations and restarts of the server under load: no request
       server.stop();
       await sidecar.log.take(({ reason }) => reason === 'workload_api_away');
       await server.start();
+      t.match(await sidecar.log.take(({ was }) => was === 'workload_api_away'), { level: 'info' });
     }
     const { svid, serial } = await issued();
     server.say({ svids: [svid] });

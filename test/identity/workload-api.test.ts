@@ -24,6 +24,7 @@ async function next(spiffeId = SLEEP) {
 class Asking {
   readonly generations: IdentityGeneration[] = [];
   readonly failures: IdentityFault[] = [];
+  readonly recoveries: string[] = [];
   readonly warnings: (readonly [string, unknown])[] = [];
   readonly source: WorkloadApiSource;
   #waiting: (() => void)[] = [];
@@ -39,6 +40,7 @@ class Asking {
       warn: (message, details) => this.warnings.push([message, details]),
       onGeneration: generation => this.#note(() => this.generations.push(generation)),
       onFailure: fault => this.#note(() => this.failures.push(fault)),
+      onRecovery: fault => this.#note(() => this.recoveries.push(fault.reason)),
       ...options,
     });
     t.teardown(() => this.source.close());
@@ -112,6 +114,9 @@ t.test('while the server is away the last good identity stays, and it is asked u
   const asked = server.asked;
   await server.start();
   await server.whenAsked(asked + 1);
+  await asking.until(() => asking.recoveries.length > 0);
+  t.same(asking.recoveries, ['workload_api_away']);
+  t.equal(source.lastFailure, null);
   server.say({ svids: [await next()] });
   await asking.untilGeneration(2);
   t.equal(source.lastFailure, null);
