@@ -2,11 +2,8 @@
  * The corpus of certificates that must not be believed, each with the reason that a peer is refused for. `client` is
  * the reason when the holder connects, `server` when the holder is connected to; null = that side accepts it.
  */
-import type { IssueOptions } from '../src/identity/dev-ca.ts';
 import {
-  type Authority,
   der,
-  type IdentityPems,
   KEY_USAGE,
   mutations,
   rawUris,
@@ -18,31 +15,19 @@ import {
   withKeyUsage,
   withPurposes,
 } from './certificates.ts';
-
-export interface WrongCertificate {
-  readonly name: string;
-  readonly client: string | null;
-  readonly server: string | null;
-  make(authority: Authority): Promise<IdentityPems>;
-}
+import { believed, type WrongCertificate, wrong } from './wrong-certificate.ts';
+import { WRONG_CHAINS } from './wrong-chains.ts';
+import { WRONG_EXTENSIONS } from './wrong-extensions.ts';
 
 const GOOD = 'spiffe://cluster.local/ns/foo/sa/sleep';
 const HOUR_MS = 3_600_000;
-
-function wrong(name: string, reason: string, options: Omit<IssueOptions, 'spiffeId'>): WrongCertificate {
-  return {
-    name,
-    client: reason,
-    server: reason,
-    make: authority => testIdentity(authority, 'foo/sleep', options),
-  };
-}
 
 function wrongUri(name: string, reason: string, ...uris: string[]): WrongCertificate {
   return wrong(name, reason, { mutate: rawUris(...uris) });
 }
 
-export const WRONG_CERTIFICATES: readonly WrongCertificate[] = [
+/** What is wrong with the leaf and its name. */
+export const WRONG_LEAVES: readonly WrongCertificate[] = [
   wrong('expired a second ago', 'expired', { notBefore: Date.now() - HOUR_MS, ttlMs: -1_000 }),
   wrong('valid from tomorrow', 'not_yet_valid', {
     notBefore: Date.now() + 24 * HOUR_MS,
@@ -160,6 +145,44 @@ export const WRONG_CERTIFICATES: readonly WrongCertificate[] = [
     'spiffe://cluster.local/ns/foo/sa/sl\xe9ep',
   ),
   wrongUri('with a line end in its URI', 'malformed_san', `${GOOD}\n`),
+  wrongUri(
+    'with a Cyrillic letter that looks like a Latin one',
+    'malformed_san',
+    Buffer.from('spiffe://cluster.local/ns/foo/sa/sl\u0435ep').toString('latin1'),
+  ),
+  wrongUri('with a tab in its URI', 'malformed_san', `${GOOD}\t`),
+  wrongUri('with two IDs in one URI', 'bad_spiffe_id', `${GOOD}, URI:spiffe://cluster.local/ns/foo/sa/admin`),
+  wrongUri('with a comma', 'bad_spiffe_id', 'spiffe://cluster.local/ns/foo/sa/sleep,admin'),
+  wrongUri('with quotes around its URI', 'bad_spiffe_id', `"${GOOD}"`),
+  wrongUri('with a quote in its path', 'bad_spiffe_id', "spiffe://cluster.local/ns/foo/sa/sl'eep"),
+  wrongUri('with a space before its URI', 'bad_spiffe_id', ` ${GOOD}`),
+  wrongUri('with a space after its URI', 'bad_spiffe_id', `${GOOD} `),
+  wrongUri('with an empty URI', 'bad_spiffe_id', ''),
+  wrongUri('with one slash after the scheme', 'bad_spiffe_id', 'spiffe:/cluster.local/ns/foo/sa/sleep'),
+  wrongUri('without a trust domain', 'bad_spiffe_id', 'spiffe:///ns/foo/sa/sleep'),
+  wrongUri('with backslashes', 'bad_spiffe_id', 'spiffe:\\\\cluster.local\\ns\\foo\\sa\\sleep'),
+  wrongUri(
+    'with a scheme that looks like spiffe',
+    'bad_spiffe_id',
+    'spifffe://cluster.local/ns/foo/sa/sleep',
+  ),
+  wrongUri('with a mixed-case scheme', 'bad_spiffe_id', 'Spiffe://cluster.local/ns/foo/sa/sleep'),
+  wrongUri(
+    'with a percent sign in its trust domain',
+    'bad_spiffe_id',
+    'spiffe://cluster%2elocal/ns/foo/sa/sleep',
+  ),
+  wrongUri('with an encoded slash', 'bad_spiffe_id', 'spiffe://cluster.local/ns/foo/sa%2fsleep'),
+  wrongUri('with an IPv6 address', 'bad_spiffe_id', 'spiffe://[::1]/ns/foo/sa/sleep'),
+  wrongUri(
+    'with a trust domain of 256 octets',
+    'bad_spiffe_id',
+    `spiffe://${'a'.repeat(256)}/ns/foo/sa/sleep`,
+  ),
+  wrongUri('with a tilde', 'bad_spiffe_id', 'spiffe://cluster.local/ns/foo/sa/~sleep'),
+  wrongUri('with a dot segment at its end', 'bad_spiffe_id', `${GOOD}/.`),
+  wrongUri('with two dots at its end', 'bad_spiffe_id', `${GOOD}/..`),
+  wrongUri('with a slash only', 'bad_spiffe_id', 'spiffe://cluster.local/'),
   wrongUri('with a URL', 'bad_spiffe_id', 'https://cluster.local/ns/foo/sa/sleep'),
   wrongUri('with an upper-case scheme', 'bad_spiffe_id', 'SPIFFE://cluster.local/ns/foo/sa/sleep'),
   wrongUri('with an upper-case trust domain', 'bad_spiffe_id', 'spiffe://CLUSTER.local/ns/foo/sa/sleep'),
@@ -174,5 +197,26 @@ export const WRONG_CERTIFICATES: readonly WrongCertificate[] = [
   wrongUri('with a trust domain only', 'bad_spiffe_id', 'spiffe://cluster.local'),
   wrongUri('with 2049 octets', 'bad_spiffe_id', `spiffe://cluster.local/${'a'.repeat(2026)}`),
   wrongUri('of a foreign trust domain', 'foreign_trust_domain', 'spiffe://example.org/ns/foo/sa/sleep'),
+  wrongUri(
+    'of a trust domain with a digit for a letter',
+    'foreign_trust_domain',
+    GOOD.replace('local', '1ocal'),
+  ),
+  wrongUri('of a trust domain that ends with a dot', 'foreign_trust_domain', GOOD.replace('local', 'local.')),
+  wrongUri(
+    'of a trust domain that begins as ours',
+    'foreign_trust_domain',
+    GOOD.replace('local', 'local.evil'),
+  ),
   wrongUri('of a sub-domain', 'foreign_trust_domain', 'spiffe://x.cluster.local/ns/foo/sa/sleep'),
+  believed('of 2048 octets', { mutate: rawUris(`spiffe://cluster.local/${'a'.repeat(2025)}`) }),
+  believed('with segments of three dots', { mutate: rawUris('spiffe://cluster.local/.../..x/.y') }),
+  believed('with another path than Istio has', { mutate: rawUris('spiffe://cluster.local/Some_Thing-1') }),
+];
+
+/** All of them. */
+export const WRONG_CERTIFICATES: readonly WrongCertificate[] = [
+  ...WRONG_LEAVES,
+  ...WRONG_EXTENSIONS,
+  ...WRONG_CHAINS,
 ];

@@ -26,7 +26,7 @@ export interface CertificateFields {
   readonly purposes: Purposes | null;
 }
 
-/** anyExtendedKeyUsage sets both. */
+/** anyExtendedKeyUsage is neither, as OpenSSL reads it. */
 export interface Purposes {
   readonly serverAuth: boolean;
   readonly clientAuth: boolean;
@@ -53,10 +53,9 @@ const KEY_USAGE_KIND = 15;
 const ALTERNATIVE_NAME = 17;
 const BASIC_CONSTRAINTS = 19;
 const EXTENDED_KEY_USAGE = 37;
-const READ_EXTENSIONS = [KEY_USAGE_KIND, ALTERNATIVE_NAME, BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE];
+const MAX_EXTENSIONS = 64; // more than any has: each is compared with those before it
 const SERVER_AUTH = Buffer.from('2b06010505070301', 'hex'); // id-kp 1.3.6.1.5.5.7.3.1
 const CLIENT_AUTH = Buffer.from('2b06010505070302', 'hex');
-const ANY_PURPOSE = Buffer.from('551d2500', 'hex');
 
 /** Reads one certificate; null when it is not exactly one certificate in DER. */
 export function readCertificate(der: Uint8Array): CertificateFields | null {
@@ -125,21 +124,23 @@ function noExtensions(): Extensions {
 function readExtensions(bytes: Buffer, holder: Element): Extensions | null {
   const list = elementAt(bytes, holder.start, holder.end, SEQUENCE);
   const all = list?.end === holder.end ? elements(bytes, list) : null;
-  if (!all) return null;
+  if (!all || all.length > MAX_EXTENSIONS) return null;
   const into = noExtensions();
-  let seen = 0;
+  const seen: Element[] = [];
   for (const extension of all) {
     const parts = extension.tag === SEQUENCE ? elements(bytes, extension) : null;
     const oid = parts?.[0];
     const value = parts && parts.length < 4 ? parts.at(-1) : undefined;
     if (oid?.tag !== OID || value?.tag !== OCTET_STRING) return null;
-    const kind = standardExtension(bytes, oid);
-    const bit = 1 << (READ_EXTENSIONS.indexOf(kind) + 1); // 1 for all that are not read
-    if (bit > 1 && (seen & bit) !== 0) return null; // RFC 5280 4.2: no certificate has two of a kind
-    seen |= bit;
-    if (!readExtension(bytes, kind, value, into)) return null;
+    if (seen.some(other => same(bytes, other, oid))) return null; // RFC 5280 4.2: no certificate has two of a kind
+    seen.push(oid);
+    if (!readExtension(bytes, standardExtension(bytes, oid), value, into)) return null;
   }
   return into;
+}
+
+function same(bytes: Buffer, a: Element, b: Element): boolean {
+  return bytes.compare(bytes, b.start, b.end, a.start, a.end) === 0;
 }
 
 /** The last arc of an id-ce extension (2.5.29.n), 55 1d n; -1 for any other. */
@@ -198,8 +199,7 @@ function readPurposes(bytes: Buffer, value: Element, into: Extensions): boolean 
   if (!oids) return false;
   const has = (oid: Buffer) =>
     oids.some(({ start, end }) => bytes.compare(oid, 0, oid.length, start, end) === 0);
-  const any = has(ANY_PURPOSE);
-  into.purposes = { serverAuth: any || has(SERVER_AUTH), clientAuth: any || has(CLIENT_AUTH) };
+  into.purposes = { serverAuth: has(SERVER_AUTH), clientAuth: has(CLIENT_AUTH) };
   return true;
 }
 

@@ -1,6 +1,7 @@
 /** Does a leaf's chain lead to the bundle? RFC 5280 section 6 as far as an own identity needs it before use. */
 import type { X509Certificate } from 'node:crypto';
 import { type CertificateFields, KEY_USAGE } from './certificate.ts';
+import { parseSpiffeId } from './spiffe.ts';
 
 /** A certificate as node:crypto and as Outrider reads it. */
 export interface Link {
@@ -33,9 +34,13 @@ export function chainFault(
   return `the chain is longer than ${MAX_DEPTH} certificates`;
 }
 
-/** Whether a certificate may sign others: cA, and keyCertSign where keyUsage is present (X509-SVID 4.1, 4.3). */
-export function maySign({ ca, keyUsage }: CertificateFields): boolean {
-  return ca && (keyUsage === null || (keyUsage & KEY_USAGE.keyCertSign) !== 0);
+/**
+ * Whether a certificate may sign others: cA, keyCertSign where keyUsage is present, and no workload's SPIFFE ID, which
+ * has a path (X509-SVID 3.2, 4.1, 4.3).
+ */
+export function maySign({ ca, keyUsage, uris }: CertificateFields): boolean {
+  const signs = ca && (keyUsage === null || (keyUsage & KEY_USAGE.keyCertSign) !== 0);
+  return signs && !uris.some(uri => parseSpiffeId(uri).ok);
 }
 
 function signed(issuer: Link, subject: Link): boolean {

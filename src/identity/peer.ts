@@ -4,6 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import { type CertificateFields, KEY_USAGE, readCertificate } from './certificate.ts';
+import { maySign } from './chain.ts';
 import { parseSpiffeId, type SpiffeId } from './spiffe.ts';
 
 /** A peer that proved who it is. */
@@ -48,6 +49,8 @@ export type SanRefusal = Extract<
 export interface PeerEvidence {
   /** The leaf's DER; null when the peer sent none. */
   readonly der: Uint8Array | null;
+  /** Reads the DER of the certificates that came with the leaf; asked for a leaf that is not known yet only. */
+  signers?(): readonly Uint8Array[];
   /** OpenSSL's verdict on the chain as Node names it; null when the chain leads to the bundle. */
   readonly authorizationError: string | null;
   /** The mesh's trust domain and its aliases. */
@@ -102,7 +105,10 @@ export function judgePeer(evidence: PeerEvidence): PeerVerdict {
   if (fault) return refuse(fault);
   if (!verdict.ok) return verdict;
   if (!evidence.trustDomains.includes(verdict.peer.id.trustDomain)) return refuse('foreign_trust_domain');
-  if (!kept) keep(digest, known);
+  if (!kept) {
+    if (evidence.signers?.().some(signer => !isSigner(signer))) return refuse('bad_chain');
+    keep(digest, known);
+  }
   return verdict;
 }
 
@@ -143,6 +149,12 @@ function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: numb
     return 'bad_extended_key_usage';
   }
   return null;
+}
+
+/** OpenSSL, which verified the chain, knows nothing of SPIFFE IDs. */
+function isSigner(der: Uint8Array): boolean {
+  const fields = readCertificate(der);
+  return fields !== null && maySign(fields);
 }
 
 /** The one SPIFFE ID of a leaf (X509-SVID section 2: exactly one URI SAN), or why it has none. */

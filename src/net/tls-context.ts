@@ -46,6 +46,7 @@ export function factsOf(socket: TLSSocket, der: Buffer | null, group: string): H
   const error: unknown = socket.authorizationError; // a code, whatever its type says
   return {
     der,
+    signers: () => signersOf(socket),
     authorizationError: error ? String(error) : null,
     tlsVersion: socket.getProtocol() ?? '',
     cipher: socket.getCipher().name,
@@ -76,6 +77,23 @@ function signed(issuerPem: string, leaf: X509Certificate): boolean {
     return false; // whatever it is, it does not go out
   }
 }
+
+const MAX_SIGNERS = 16; // as deep as an own chain may be (identity/chain.ts)
+
+/** As they were sent: Node leaves out the root where the peer did. */
+function signersOf(socket: TLSSocket): readonly Buffer[] {
+  const found: Buffer[] = [];
+  let next = socket.getPeerX509Certificate()?.issuerCertificate;
+  for (; next && found.length < MAX_SIGNERS; next = next.issuerCertificate) found.push(next.raw);
+  return found;
+}
+
+/** What is left of the facts after the judgement: the certificates are let go. */
+export function withoutCertificates(facts: HandshakeFacts): HandshakeFacts {
+  return { ...facts, der: null, signers: NO_SIGNERS };
+}
+
+const NO_SIGNERS = (): readonly Buffer[] => [];
 
 /** Runs a judge; one that throws refuses, and no peer takes the thread down. */
 export function judged<P>(judge: Judge<P>, facts: HandshakeFacts): Judgement<P> {

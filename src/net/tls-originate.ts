@@ -8,7 +8,7 @@ import {
   type TLSSocket,
 } from 'node:tls';
 import type { Originated, OriginateOptions, Originator, TlsMaterial } from './tls.ts';
-import { contextOptions, factsOf, judged } from './tls-context.ts';
+import { contextOptions, factsOf, judged, withoutCertificates } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
 import { groupOfClient } from './tls-group.ts';
 import type { TlsSettings } from './tls-settings.ts';
@@ -95,7 +95,7 @@ function originate<P>(secureContext: SecureContext, to: OriginateOptions<P>, don
     const facts = factsOf(socket, der, groupOfClient(socket));
     const verdict = judged(to.judge, facts);
     if (!verdict.ok) fail(verdict.reason);
-    else if (settle()) done(null, socket, verdict.value, { ...facts, der: null });
+    else if (settle()) done(null, socket, verdict.value, withoutCertificates(facts));
   });
   return socket;
 }

@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { Terminator, TerminatorOptions, TlsMaterial } from './tls.ts';
-import { contextOptions, factsOf, judged } from './tls-context.ts';
+import { contextOptions, factsOf, judged, withoutCertificates } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
 import { groupOfNumber } from './tls-group.ts';
 import { sessionFactsOf } from './tls-peer-certificate.ts';
@@ -95,7 +95,7 @@ export class ServerTerminator<P> implements Terminator {
       offered: this.#offered.get(raw) ?? NONE_OFFERED,
     };
     const verdict = judged(this.#options.judge, facts);
-    if (verdict.ok) this.#options.onSecure(socket, verdict.value, { ...facts, der: null }, raw);
+    if (verdict.ok) this.#options.onSecure(socket, verdict.value, withoutCertificates(facts), raw);
     else this.#close(raw, verdict.reason);
   }
 

@@ -24,6 +24,8 @@ export interface TlsMaterial {
 export interface HandshakeFacts {
   /** The peer's leaf certificate; null when it sent none, and after the judgement (it is let go then). */
   readonly der: Buffer | null;
+  /** Reads the certificates that came with the leaf, nearest first (20 µs each); for the judge, and empty after it. */
+  signers(): readonly Buffer[];
   /** OpenSSL's verdict on the chain in Node's words; null when it leads to the roots. */
   readonly authorizationError: string | null;
   /** `TLSv1.3` */

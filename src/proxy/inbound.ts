@@ -241,6 +241,7 @@ export class Inbound {
   #judge(facts: HandshakeFacts): { ok: true; value: PeerIdentity } | { ok: false; reason: string } {
     const verdict = judgePeer({
       der: facts.der,
+      signers: facts.signers,
       authorizationError: facts.authorizationError,
       trustDomains: this.snapshot.trustDomains,
       role: 'client',

@@ -132,6 +132,7 @@ export class UpstreamTlsDoor {
   #judgeWorkload(facts: HandshakeFacts, expected: readonly string[]): Judgement<string> {
     const verdict = judgePeer({
       der: facts.der,
+      signers: facts.signers,
       authorizationError: facts.authorizationError,
       trustDomains: this.#parts.trustDomains(),
       role: 'server',

@@ -2,13 +2,21 @@ import { createHash, X509Certificate } from 'node:crypto';
 import t from 'tap';
 import { judgePeer } from '../../src/identity/peer.ts';
 import {
+  type CertificatePlan,
+  der,
   type IdentityPems,
+  KEY_USAGE,
   rawUris,
   testAuthority,
   testIdentity,
+  testIntermediate,
+  withCa,
   withExtension,
+  withKeyUsage,
   withPurposes,
 } from '../certificates.ts';
+import { WRONG_LEAVES } from '../wrong-certificates.ts';
+import { WRONG_EXTENSIONS } from '../wrong-extensions.ts';
 
 const authority = await testAuthority();
 const evidence = {
@@ -83,6 +91,49 @@ t.test('absent key usages pass; a purpose must fit the side that the peer is on'
   t.equal(judgePeer({ ...evidence, der: server, role: 'server', now }).ok, true);
   t.strictSame(judgePeer({ ...evidence, der: server, now }), { ok: false, reason: 'bad_extended_key_usage' });
 });
+
+for (const role of ['client', 'server'] as const) {
+  const ofChain = new Set(['untrusted', 'bad_chain']); // what OpenSSL finds, which is not asked here
+  for (const wrong of [...WRONG_LEAVES, ...WRONG_EXTENSIONS]) {
+    const reason = wrong[role];
+    if (reason !== null && ofChain.has(reason)) continue;
+    t.test(`a ${role} with a certificate ${wrong.name} is ${reason ?? 'believed'}`, async t => {
+      const verdict = judgePeer({
+        ...evidence,
+        role,
+        der: derOf(await wrong.make(authority)),
+        now: Date.now(),
+      });
+      t.equal(verdict.ok ? null : verdict.reason, reason);
+    });
+  }
+}
+
+t.test(
+  'what signed it must be able to, and is no workload; asked once, of a leaf that is not known',
+  async t => {
+    const now = Date.now();
+    const signers = async (mutate?: (plan: CertificatePlan) => CertificatePlan) => {
+      const { certPem } = await testIntermediate(authority, mutate === undefined ? {} : { mutate });
+      return () => [new X509Certificate(certPem).raw];
+    };
+    const judge = (der: Buffer, more: object) => judgePeer({ ...evidence, der, now, ...more });
+    const leaf = derOf(await testIdentity(authority, 'foo/sleep'));
+    const refused = { ok: false, reason: 'bad_chain' };
+    const workload = withExtension('2.5.29.17', der(0x30, der(0x86, 'spiffe://cluster.local/ns/foo/sa/ca')));
+    t.strictSame(judge(leaf, { signers: await signers(workload) }), refused);
+    t.strictSame(judge(leaf, { signers: await signers(withCa(false)) }), refused);
+    t.strictSame(judge(leaf, { signers: await signers(withKeyUsage(KEY_USAGE.cRLSign)) }), refused);
+    t.strictSame(judge(leaf, { signers: () => [Buffer.from('x')] }), refused);
+    t.equal(judge(leaf, { signers: await signers() }).ok, true);
+    const never = () => t.fail('it is known by now');
+    t.equal(judge(leaf, { signers: never }).ok, true);
+    t.strictSame(judge(leaf, { signers: never, trustDomains: [] }), {
+      ok: false,
+      reason: 'foreign_trust_domain',
+    });
+  },
+);
 
 t.test('every error of OpenSSL refuses, known or not', async t => {
   const der = derOf(await testIdentity(authority, 'foo/sleep'));

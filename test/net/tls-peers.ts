@@ -28,9 +28,10 @@ export function materialOf(pems: IdentityPems & { crlPem?: string }, epoch = '1'
 /** Judges by SPIFFE rules as `cluster.local`. */
 export function spiffeJudge(role: 'client' | 'server') {
   return (facts: HandshakeFacts): Judgement<PeerIdentity> => {
-    const { der, authorizationError } = facts;
+    const { der, signers, authorizationError } = facts;
     const verdict = judgePeer({
       der,
+      signers,
       authorizationError,
       role,
       trustDomains: ['cluster.local'],
