@@ -146,6 +146,8 @@ export class H1Server<C> implements Deadline {
       exchange.onRequestBytes();
     }
     this.#reading = false;
+    // Read ahead, and ended: the rest of its body can never come.
+    if (this.#ended && !this.reader.done && this.reader.fault === null) this.#exchange?.onClientGone();
     if (this.#exchange !== null || this.#stalled) return;
     if (this.#ended || (this.draining && this.#pending === null)) this.#finishConnection();
   }

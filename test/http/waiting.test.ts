@@ -113,6 +113,20 @@ t.test('a client that only ended its side gets its answer', async t => {
   t.equal(await client.wire.rest(), '');
 });
 
+t.test('a client that ended within a request that waits its turn has ended that request', async t => {
+  const { client, loop, next } = await start(t);
+  client.send(`${GET}POST / HTTP/1.1\r\n${HOST}Content-Length: 9\r\n\r\nhalf`);
+  const { request } = await next();
+  const ended = once(loop.sockets[0] as Socket, 'end');
+  client.socket.end();
+  await ended;
+  request.exchange.answer(NO);
+  t.equal((await client.answer()).body, 'no');
+  await client.wire.rest();
+  await loop.until(({ finished }) => finished.length === 2);
+  t.match(loop.finished[1], { status: 0, flag: 'DC', details: 'downstream_remote_disconnect' });
+});
+
 t.test('a verdict may take longer than a head, and no longer than a connection may be idle', async t => {
   const { client, loop, next } = await start(t, {
     limits: { headerTimeoutMs: 10_000, idleTimeoutMs: 60_000 },
