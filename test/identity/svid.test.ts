@@ -17,6 +17,7 @@ import {
 const authority = await testAuthority();
 const other = await testAuthority({ name: 'other CA' });
 const pems = await testIdentity(authority, 'foo/sleep');
+const workloadRoot = await testAuthority({ mutate: rawUris('spiffe://cluster.local/ns/foo/sa/sleep') });
 const again = await testIdentity(authority, 'foo/sleep');
 const now = Date.now();
 
@@ -155,6 +156,12 @@ const REFUSED: [name: string, texts: Partial<Texts>, file: string, reason: strin
     { rootPem: `${authority.rootPem}AAA=\n-----END CERTIFICATE-----\n` },
     'root-cert.pem',
     'not_pem',
+  ],
+  [
+    "a root with a workload's SPIFFE ID in the bundle",
+    { rootPem: authority.rootPem + workloadRoot.rootPem },
+    'root-cert.pem',
+    'root_is_no_ca',
   ],
   [
     'a leaf in the bundle',
