@@ -5,14 +5,14 @@
 import { type Admin, createAdmin } from './admin/server.ts';
 import { startApp } from './child.ts';
 import { workerCount } from './config/cpu-limit.ts';
-import { redactedJwks } from './config/jwks-text.ts';
 import { loadManifests } from './config/manifest.ts';
 import { CERTS_DIRS } from './config/pod-files.ts';
 import type { Fault, Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
 import { watchManifests } from './config/watch.ts';
+import { shownKeySets, withoutSecrets } from './config/without-secrets.ts';
 import { type ExpiryStage, ExpiryWatch } from './identity/expiry-watch.ts';
-import type { KeySet, KeySets } from './identity/jwks-source.ts';
+import type { KeySets } from './identity/jwks-source.ts';
 import { JwksStore } from './identity/jwks-store.ts';
 import type { IdentityEvents, IdentitySource } from './identity/source.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
@@ -404,7 +404,7 @@ class Sidecar {
       workload: this.#workload(),
       settings,
       resources: withoutSecrets(this.#resources),
-      keySets: Object.fromEntries(Object.entries(this.#keySets).map(([source, set]) => [source, shown(set)])),
+      keySets: shownKeySets(this.#keySets),
     };
   }
 
@@ -478,37 +478,6 @@ function sayExpiry(stage: ExpiryStage, { id, generation, chain, notAfter }: Iden
     const seconds = Math.max(0, Math.round((notAfter - Date.now()) / 1000));
     log.warn('own certificate nears its end and no new one came', { ...fields, left, secondsLeft: seconds });
   }
-}
-
-/**
- * An inline key set may hold secrets: a key of an HMAC, or a private key that nobody should have put there. So may the
- * fields that an external authorizer is sent.
- */
-function withoutSecrets(resources: Resources): Resources {
-  const requestAuthentications = resources.requestAuthentications.map(one => ({
-    ...one,
-    jwtRules: one.jwtRules.map(rule => ({
-      ...rule,
-      jwks: rule.jwks === null ? null : redactedJwks(rule.jwks),
-    })),
-  }));
-  const extensionProviders = resources.mesh.extensionProviders.map(provider =>
-    provider.kind === 'http'
-      ? {
-          ...provider,
-          includeAdditionalHeadersInCheck: hidden(provider.includeAdditionalHeadersInCheck),
-        }
-      : provider,
-  );
-  return { ...resources, requestAuthentications, mesh: { ...resources.mesh, extensionProviders } };
-}
-
-function hidden(fields: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.keys(fields).map(name => [name, '(hidden)']));
-}
-
-function shown(set: KeySet): KeySet {
-  return 'jwks' in set ? { jwks: redactedJwks(set.jwks) } : set;
 }
 
 interface HostPort {

@@ -182,6 +182,9 @@ t.test('a key set that hangs holds up the start for its timeout and no longer', 
 
 t.test('what is in force is shown without the secrets in it', async t => {
   const rule = { jwks: jwks({ ...KEYS.secret, kid: 'mine' }) };
+  const other = resource('RequestAuthentication', 'other', {
+    jwtRules: [{ issuer: 'b', jwksUri: 'http://me:quiet@127.0.0.1:1/keys' }],
+  });
   const provider = {
     envoyExtAuthzHttp: {
       service: '127.0.0.1',
@@ -190,11 +193,13 @@ t.test('what is in force is shown without the secrets in it', async t => {
     },
   };
   const mesh = JSON.stringify({ kind: 'MeshConfig', extensionProviders: [{ name: 'guard', ...provider }] });
-  const sidecar = await startSidecar(t, { certs, app: app.port, manifests: manifests(rule, mesh) });
+  const sidecar = await startSidecar(t, { certs, app: app.port, manifests: manifests(rule, mesh, other) });
   const { status, body } = await sidecar.get('admin', '/config_dump');
   t.equal(status, 200);
   t.match(body, /mine/, 'the key is named');
   t.notMatch(body, KEYS.secret.k);
+  t.match(body, /127\.0\.0\.1:1\/keys/);
+  t.notMatch(body, /quiet/);
   t.match(body, /x-api-key/);
   t.notMatch(body, /hush/);
 });
