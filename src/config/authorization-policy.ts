@@ -1,6 +1,7 @@
 import { readDryRun } from './annotations.ts';
 import { readRule } from './authorization-rule.ts';
 import type { ResourceDocument } from './document.ts';
+import { nearest } from './nearest.ts';
 import type { AuthorizationPolicy, PolicyAction, Rule } from './resources.ts';
 import type { Section } from './section.ts';
 import { readSelector } from './selector.ts';
@@ -49,7 +50,9 @@ function readProvider(spec: Section, action: PolicyAction): string | null {
 
 function readRules({ spec, sections }: ResourceDocument, action: PolicyAction): readonly Rule[] {
   const entries = spec.sections('rules') ?? [];
-  if (entries.length === 0 && (action === 'DENY' || action === 'CUSTOM')) {
+  // A misspelt `rules` is reported where it stands; to be told to add an empty rule besides would mislead.
+  const misspelt = !spec.has('rules') && spec.names().some(name => nearest(name, ['rules']) !== null);
+  if (entries.length === 0 && (action === 'DENY' || action === 'CUSTOM') && !misspelt) {
     spec.error('rules', `${action} without rules never matches; add an empty rule {} to match every request`);
   }
   if (entries.length > MAX_RULES) spec.error('rules', `has more than ${MAX_RULES} rules`);

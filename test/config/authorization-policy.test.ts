@@ -11,6 +11,11 @@ const custom = (inner: string): string => `{${CUSTOM}, rules: [${inner}]}`;
 
 const SHAPE: readonly Case[] = [
   { title: 'an empty spec is valid: ALLOW that matches nothing', text: '{}' },
+  {
+    title: 'misspelt rules are one fault, with what was meant',
+    text: '{action: DENY, §rulez: [{}]}',
+    faults: ['error spec.rulez: unknown field; did you mean rules?'],
+  },
   { title: 'one empty rule matches everything', text: rule('{}') },
   { title: 'ALLOW with rules written empty is valid', text: '{action: ALLOW, rules: []}' },
   {
