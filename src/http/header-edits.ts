@@ -45,8 +45,17 @@ export class HeaderEdits {
     return true;
   }
 
+  /** Leaves out every line of `remove`, then adds `headers`. */
+  apply(edits: {
+    readonly remove: readonly string[];
+    readonly headers: readonly (readonly [name: string, value: string])[];
+  }): void {
+    for (const name of edits.remove) this.remove(name);
+    for (const [name, value] of edits.headers) this.append(name, value);
+  }
+
   /** What the field has after the edits, given what the client sent. */
-  valuesOf(name: string, sent: string[]): string[] {
+  valuesOf(name: string, sent: readonly string[]): string[] {
     const added = this.#values.get(plainName(name)) ?? [];
     return this.removed.includes(plainName(name)) ? added : [...sent, ...added];
   }

@@ -69,17 +69,6 @@ export interface Authenticator {
   authenticate(request: JwtRequest): JwtVerdict | Promise<JwtVerdict>;
 }
 
-/** The values of a header once the edits are made: what policy must look at. */
-export function editedValues(
-  edits: JwtEdits,
-  name: string,
-  values: (lowerCaseName: string) => readonly string[],
-): readonly string[] {
-  const kept = edits.remove.includes(name) ? [] : values(name);
-  const added = edits.headers.filter(([header]) => header === name);
-  return added.length === 0 ? kept : [...kept, ...added.map(([, value]) => value)];
-}
-
 export interface AuthenticatorParts {
   /** Those selected for the workload (`selectAuthentication`). */
   readonly rules: readonly JwtRule[];

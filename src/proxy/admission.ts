@@ -223,8 +223,7 @@ export class Admission {
     head.jwt = jwt;
     if (jwt !== null) record.requestPrincipal = principalOf(jwt.payload);
     if (edits !== null) {
-      for (const name of edits.remove) editsOf(head).remove(name);
-      for (const [name, value] of edits.headers) editsOf(head).append(name, value);
+      if (edits.remove.length > 0 || edits.headers.length > 0) editsOf(head).apply(edits);
       if (edits.target !== null) this.#retarget(edits.target);
     }
     this.#ends.admitted(this.#request, this.#target);

@@ -4,8 +4,9 @@
  */
 import type { JwtRule } from '../config/resources.ts';
 import { ParseFault, parseRequest } from '../http/h1-parser.ts';
+import { HeaderEdits } from '../http/header-edits.ts';
 import { type KeySets, keySource } from '../identity/jwks-source.ts';
-import { createAuthenticator, editedValues } from '../identity/jwt.ts';
+import { createAuthenticator } from '../identity/jwt.ts';
 import { parseSpiffeId } from '../identity/spiffe.ts';
 import type { FrontDoor, TokenCheck } from '../policy/explain-answer.ts';
 import type { ExplainRequest } from '../policy/explain-request.ts';
@@ -26,14 +27,13 @@ function tokenCheck(rules: readonly JwtRule[], keySets: KeySets): TokenCheck {
       const verdict = await authenticator.authenticate(request);
       if (!verdict.ok) return verdict;
       const { edits, jwt } = verdict;
+      const fields = new HeaderEdits();
+      if (edits !== null) fields.apply(edits);
       return {
         ok: true,
         jwt,
         target: edits?.target ?? request.target,
-        headerValues: name => {
-          const sent = (asked: string) => request.headerValues(asked);
-          return edits === null ? sent(name) : editedValues(edits, name, sent);
-        },
+        headerValues: name => fields.valuesOf(name, request.headerValues(name)),
       };
     },
   };

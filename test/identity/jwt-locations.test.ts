@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { JwtRule } from '../../src/config/resources.ts';
-import { editedValues, type JwtRequest, type JwtVerdict } from '../../src/identity/jwt.ts';
+import { HeaderEdits } from '../../src/http/header-edits.ts';
+import type { JwtRequest, JwtVerdict } from '../../src/identity/jwt.ts';
 import { authenticator, bearer, claims, KEYS, request, rule, token } from './jwt-issuer.ts';
 
 const GOOD = token(claims());
@@ -35,8 +36,10 @@ function check(name: string, more: Partial<JwtRule>, table: readonly Case[]): vo
 function headersLeft(asked: JwtRequest, headers: Headers, verdict: JwtVerdict & { ok: true }): Headers {
   const { edits } = verdict;
   if (edits === null) return headers;
+  const fields = new HeaderEdits();
+  fields.apply(edits);
   const values = Object.keys(headers).map(
-    name => [name, editedValues(edits, name, asked.headerValues)] as const,
+    name => [name, fields.valuesOf(name, asked.headerValues(name))] as const,
   );
   return Object.fromEntries(
     values

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { JwtRule } from '../../src/config/resources.ts';
-import { editedValues, type JwtVerdict } from '../../src/identity/jwt.ts';
+import { HeaderEdits } from '../../src/http/header-edits.ts';
+import type { JwtVerdict } from '../../src/identity/jwt.ts';
 import {
   authenticator,
   base64url,
@@ -58,10 +59,11 @@ function check(name: string, rules: readonly JwtRule[], table: readonly Case[]):
 }
 
 function headersLeft(sent: Headers, { edits }: JwtVerdict & { ok: true }): Headers {
-  const values = ['x-one', 'x-two', 'x-a', 'x-b'].map(name => {
-    const asSent = (asked: string) => [sent[asked] ?? []].flat();
-    return [name, edits === null ? asSent(name) : editedValues(edits, name, asSent)] as const;
-  });
+  const fields = new HeaderEdits();
+  if (edits !== null) fields.apply(edits);
+  const values = ['x-one', 'x-two', 'x-a', 'x-b'].map(
+    name => [name, fields.valuesOf(name, [sent[name] ?? []].flat())] as const,
+  );
   return Object.fromEntries(
     values.filter(([, lines]) => lines.length > 0).map(([name, lines]) => [name, lines.join()]),
   );

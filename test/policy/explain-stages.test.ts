@@ -27,6 +27,7 @@ spec:
   rules:
     - from: [{source: {requestPrincipals: [https://issuer/alice]}}]
     - when: [{key: 'request.headers[x-sub]', values: [carol]}]
+    - when: [{key: 'request.headers[x_sub]', values: [mallory]}]
     - to: [{operation: {paths: [/open, /custom]}}]
 ---
 apiVersion: security.istio.io/v1
@@ -140,6 +141,11 @@ t.test('policy sees the headers that a token is written into, and not what a cli
   const ask = explainer(t);
   t.match(await ask({ request: { headers: bearer({ sub: 'carol' }) } }), { decision: 'allow', rule: 1 });
   t.match(await ask({ request: { headers: { 'x-sub': ['carol'] } } }), { decision: 'deny', status: 403 });
+  t.match(
+    await ask({ request: { headers: { x_sub: ['mallory'] } } }),
+    { decision: 'deny', status: 403 },
+    'a spelling with _ is the same name, as it is on the wire',
+  );
 });
 
 t.test('keys that only a live sidecar fetches refuse every token here, and are named', async t => {
