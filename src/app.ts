@@ -22,7 +22,7 @@ import { WorkloadApiSource } from './identity/workload-api.ts';
 import { tryMaterial } from './net/tls-context.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
 import { egressPorts } from './proxy/egress.ts';
-import { materialOf, OWN_EXPIRED } from './proxy/material.ts';
+import { OWN_EXPIRED, ownMaterialOf } from './proxy/material.ts';
 import { compileSnapshot, jwtRulesOf } from './proxy/snapshot.ts';
 import { certificates, readiness, type SidecarStatus } from './status.ts';
 import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
@@ -111,7 +111,7 @@ class Sidecar {
     });
     this.#source = identitySource(settings, {
       // What only OpenSSL refuses must not reach the workers.
-      dryRun: generation => tryMaterial(materialOf(generation)),
+      dryRun: generation => tryMaterial(ownMaterialOf(generation)),
       onGeneration: generation => this.#onIdentity(generation),
       onFailure: fault => this.#onNoIdentity(fault),
       onRecovery: ({ file, reason }) =>

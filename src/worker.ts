@@ -4,6 +4,8 @@
  */
 import type { Socket } from 'node:net';
 import { parentPort } from 'node:worker_threads';
+import type { IdentityGeneration } from './identity/svid.ts';
+import type { Trust } from './identity/trust.ts';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { CoarseClock } from './net/clock.ts';
 import type { Listener } from './net/listen.ts';
@@ -17,6 +19,7 @@ import { Inbound } from './proxy/inbound.ts';
 import { meshTls } from './proxy/mesh-tls.ts';
 import { Outbound } from './proxy/outbound.ts';
 import { compileSnapshot, type Snapshot, withKeySets } from './proxy/snapshot.ts';
+import { trustOf } from './proxy/trust.ts';
 import { UpstreamTlsDoor } from './proxy/upstream-tls.ts';
 import { LineSink } from './telemetry/line-sink.ts';
 import { log, setLogLevel } from './telemetry/log.ts';
@@ -33,6 +36,8 @@ const STANDARD_OUTPUT = 1;
 /** The data plane of one thread. */
 class DataPlane {
   #snapshot: Snapshot;
+  #identity: IdentityGeneration;
+  #trust: Trust;
   #clock = new CoarseClock();
   #inboundConnections = new Connections();
   #outboundConnections = new Connections();
@@ -57,6 +62,8 @@ class DataPlane {
     const { settings, identity } = start;
     this.#start = start;
     this.#snapshot = compileSnapshot(start.resources, start.workload, start.generation, start.keySets);
+    this.#identity = identity;
+    this.#trust = trustOf(identity, this.#snapshot);
     this.#sink = new LineSink(STANDARD_OUTPUT);
     this.#recorder = new Recorder({
       workload: workloadFacts({
@@ -79,8 +86,7 @@ class DataPlane {
       idleTimeoutMs: settings.idleTimeoutMs,
       responseTimeoutMs: settings.responseTimeoutMs,
     };
-    this.#tls = new UpstreamTlsDoor(identity, {
-      trustDomains: () => this.#snapshot.trustDomains,
+    this.#tls = new UpstreamTlsDoor(identity, this.#trust, {
       tls: () => meshTls(this.#snapshot, settings.compliancePolicy),
       compliancePolicy: settings.compliancePolicy,
       negotiated: facts => recorder.negotiated('outbound', facts),
@@ -96,7 +102,7 @@ class DataPlane {
       count: (provider, result) => recorder.authzAnswer(provider, result),
       warn: log.warn,
     });
-    this.#inbound = new Inbound(this.#snapshot, identity, {
+    this.#inbound = new Inbound(this.#snapshot, identity, this.#trust, {
       settings: {
         app: settings.app,
         protocols: settings.protocols,
@@ -195,11 +201,12 @@ class DataPlane {
   async configure(message: ToWorker & { type: 'config' }): Promise<void> {
     const { resources, workload, generation, keySets } = message;
     this.#snapshot = compileSnapshot(resources, workload, generation, keySets);
+    this.#trust = trustOf(this.#identity, this.#snapshot);
     this.#recorder.setAccessLog(message.accessLog);
     this.#authorizers.replace(this.#snapshot);
-    this.#inbound.replaceSnapshot(this.#snapshot);
+    this.#inbound.replaceSnapshot(this.#snapshot, this.#trust);
     this.#outbound.replaceSnapshot(this.#snapshot);
-    this.#tls.renew();
+    this.#tls.renew(this.#trust);
     await this.#openEgress(message.egress);
     await this.#startTracing();
   }
@@ -222,12 +229,14 @@ class DataPlane {
   /** Keys that were fetched anew: what tokens were found good by the old ones is forgotten. */
   replaceKeys(keySets: WorkerStart['keySets']): void {
     this.#snapshot = withKeySets(this.#snapshot, keySets);
-    this.#inbound.replaceSnapshot(this.#snapshot);
+    this.#inbound.replaceSnapshot(this.#snapshot, this.#trust);
   }
 
-  identify(identity: WorkerStart['identity']): void {
-    this.#tls.replaceIdentity(identity);
-    this.#inbound.replaceIdentity(identity);
+  identify(identity: IdentityGeneration): void {
+    this.#identity = identity;
+    this.#trust = trustOf(identity, this.#snapshot);
+    this.#tls.replaceIdentity(identity, this.#trust);
+    this.#inbound.replaceIdentity(identity, this.#trust);
     this.#authorizers.renew();
     this.#outbound.replaceIdentity(identity);
   }

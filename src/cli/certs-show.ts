@@ -8,7 +8,7 @@ import { readSettled } from '../identity/identity-files.ts';
 import { readPem } from '../identity/pem.ts';
 import { checkIdentity, type IdentityCheck, identityFault } from '../identity/svid.ts';
 import { tryMaterial } from '../net/tls-context.ts';
-import { materialOf } from '../proxy/material.ts';
+import { ownMaterialOf } from '../proxy/material.ts';
 import { keyTypeOf, usagesOf } from './certs-fields.ts';
 import { certificateText, revocationText, verdictText } from './certs-text.ts';
 
@@ -87,7 +87,7 @@ async function judge(dir: string, now: number): Promise<IdentityCheck> {
   const check = checkIdentity(reading.files, now, 1);
   if (!check.ok) return check;
   try {
-    tryMaterial(materialOf(check.value));
+    tryMaterial(ownMaterialOf(check.value));
     return check;
   } catch (error) {
     const why = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;

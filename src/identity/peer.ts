@@ -12,6 +12,10 @@ export interface PeerIdentity {
   readonly id: SpiffeId;
   /** Unix milliseconds. */
   readonly notAfter: number;
+  /** When the first of its certificates expires, its own or one that came with it; Unix milliseconds. */
+  readonly validUntil: number;
+  /** DER of its own certificate and of those that came with it, as they came when it was first believed. */
+  readonly chain: readonly Uint8Array[];
   /** Lower-case hex SHA-256 of the certificate's DER, as `x-forwarded-client-cert` carries it. */
   readonly hash: string;
   /** RFC 2253, '' for an empty subject. */
@@ -46,6 +50,19 @@ export type SanRefusal = Extract<
   'malformed_san' | 'no_uri_san' | 'many_uri_sans' | 'bad_spiffe_id'
 >;
 
+/** Whom this workload believes. */
+export interface PeerTrust {
+  /** Those whose SPIFFE IDs are accepted. */
+  readonly trustDomains: readonly string[];
+  /**
+   * What speaks against a peer now that was believed, in this handshake by OpenSSL or earlier; null = nothing. The one
+   * question for new connections, resumed ones and those that are open.
+   *
+   * @param now Unix milliseconds
+   */
+  refusal(peer: PeerIdentity, now: number): PeerRefusal | null;
+}
+
 export interface PeerEvidence {
   /** The leaf's DER; null when the peer sent none. */
   readonly der: Uint8Array | null;
@@ -53,8 +70,7 @@ export interface PeerEvidence {
   signers?(): readonly Uint8Array[];
   /** OpenSSL's verdict on the chain as Node names it; null when the chain leads to the bundle. */
   readonly authorizationError: string | null;
-  /** The mesh's trust domain and its aliases. */
-  readonly trustDomains: readonly string[];
+  readonly trust: PeerTrust;
   /** What the peer is on this connection. */
   readonly role: 'client' | 'server';
   /** Unix milliseconds. */
@@ -94,7 +110,7 @@ const CHAIN_REFUSALS: ReadonlyMap<string, PeerRefusal> = new Map([
  * A leaf without keyUsage passes, as in Istio and go-spiffe (X509-SVID 4.3 asks it of issuers only).
  */
 export function judgePeer(evidence: PeerEvidence): PeerVerdict {
-  const { der, authorizationError, role, now } = evidence;
+  const { der, authorizationError, role, now, trust } = evidence;
   if (!der || der.length === 0) return refuse('no_certificate');
   const digest = hash('sha256', der, 'hex');
   const kept = KNOWN.get(digest);
@@ -104,12 +120,19 @@ export function judgePeer(evidence: PeerEvidence): PeerVerdict {
   const fault = leafFault(leaf, role, now) ?? chainRefusal(authorizationError);
   if (fault) return refuse(fault);
   if (!verdict.ok) return verdict;
-  if (!evidence.trustDomains.includes(verdict.peer.id.trustDomain)) return refuse('foreign_trust_domain');
-  if (!kept) {
-    if (evidence.signers?.().some(signer => !isSigner(signer))) return refuse('bad_chain');
-    keep(digest, known);
+  if (!trust.trustDomains.includes(verdict.peer.id.trustDomain)) return refuse('foreign_trust_domain');
+  if (kept) {
+    const refusal = trust.refusal(verdict.peer, now);
+    return refusal === null ? verdict : refuse(refusal);
   }
-  return verdict;
+  const signers = evidence.signers?.() ?? [];
+  const peer = withSigners(verdict.peer, signers);
+  if (peer === null) return refuse('bad_chain');
+  const refusal = trust.refusal(peer, now);
+  if (refusal !== null) return refuse(refusal);
+  const believed: PeerVerdict = Object.freeze({ ok: true, peer });
+  keep(digest, { leaf, verdict: believed });
+  return believed;
 }
 
 /** What a certificate says, whoever judges it and when. */
@@ -136,8 +159,28 @@ function read(der: Uint8Array, digest: string): KnownLeaf | null {
   const id = spiffeIdOf(leaf);
   if (typeof id === 'string') return { leaf, verdict: refuse(id) };
   const { notAfter, subject, serial } = leaf;
-  const peer = Object.freeze({ id: Object.freeze(id), notAfter, hash: digest, subject, serial });
-  return { leaf, verdict: Object.freeze({ ok: true, peer }) };
+  const peer = {
+    id: Object.freeze(id),
+    notAfter,
+    validUntil: notAfter,
+    chain: [der],
+    hash: digest,
+    subject,
+    serial,
+  };
+  return { leaf, verdict: { ok: true, peer } };
+}
+
+/** The peer with what came with its certificate; null when one of them may not sign. */
+function withSigners(peer: PeerIdentity, signers: readonly Uint8Array[]): PeerIdentity | null {
+  let { validUntil } = peer;
+  for (const signer of signers) {
+    // OpenSSL, which verified the chain, knows nothing of SPIFFE IDs.
+    const fields = readCertificate(signer);
+    if (fields === null || !maySign(fields)) return null;
+    validUntil = Math.min(validUntil, fields.notAfter);
+  }
+  return Object.freeze({ ...peer, validUntil, chain: Object.freeze([...peer.chain, ...signers]) });
 }
 
 function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: number): PeerRefusal | null {
@@ -149,12 +192,6 @@ function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: numb
     return 'bad_extended_key_usage';
   }
   return null;
-}
-
-/** OpenSSL, which verified the chain, knows nothing of SPIFFE IDs. */
-function isSigner(der: Uint8Array): boolean {
-  const fields = readCertificate(der);
-  return fields !== null && maySign(fields);
 }
 
 /** The one SPIFFE ID of a leaf (X509-SVID section 2: exactly one URI SAN), or why it has none. */

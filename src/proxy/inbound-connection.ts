@@ -359,8 +359,8 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
     const { snapshot } = this.#hub;
     const mode = modeOn(snapshot, this.#arrival.port);
     const { peer } = this.#arrival;
-    const foreign = peer !== null && !snapshot.trustDomains.includes(peer.id.trustDomain);
-    if ((mode === 'STRICT' && peer === null) || foreign) this.destroy();
+    const refusal = peer === null ? null : this.#hub.trust.refusal(peer, Date.now());
+    if ((mode === 'STRICT' && peer === null) || refusal !== null) this.destroy();
     else if (this.#splice !== null && this.#protocol === 'tcp' && !decideConnection(this.policy).allow) {
       this.destroy();
     } else if (this.#isDeniedTcp()) this.destroy();

@@ -10,6 +10,7 @@ import { FAILURES } from '../errors.ts';
 import type { Clock, HttpLimits } from '../http/exchange.ts';
 import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
+import type { Trust } from '../identity/trust.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
 import { isTls } from '../net/detect.ts';
 import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
@@ -58,15 +59,17 @@ export interface InboundParts {
 export class Inbound {
   snapshot: Snapshot;
   identity: IdentityGeneration;
+  trust: Trust;
   draining = false;
   readonly parts: InboundParts;
   #tls: TlsSettings;
   #terminator: Terminator;
   #apps = new Map<string, AppDestination>();
 
-  constructor(snapshot: Snapshot, identity: IdentityGeneration, parts: InboundParts) {
+  constructor(snapshot: Snapshot, identity: IdentityGeneration, trust: Trust, parts: InboundParts) {
     this.snapshot = snapshot;
     this.identity = identity;
+    this.trust = trust;
     this.parts = parts;
     this.#tls = meshTls(snapshot, parts.settings.compliancePolicy);
     this.#terminator = this.#createTerminator();
@@ -74,7 +77,7 @@ export class Inbound {
 
   #createTerminator(): Terminator {
     return createTerminator<PeerIdentity>({
-      material: materialOf(this.identity),
+      material: materialOf(this.identity, this.trust),
       tls: this.#tls,
       handshakeTimeoutMs: this.parts.settings.handshakeTimeoutMs,
       agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
@@ -84,19 +87,22 @@ export class Inbound {
     });
   }
 
-  /** New handshakes use `identity` from now on. */
-  replaceIdentity(identity: IdentityGeneration): void {
+  /** New handshakes use `identity` and believe whom `trust` believes from now on. */
+  replaceIdentity(identity: IdentityGeneration, trust: Trust): void {
     this.identity = identity;
-    this.#terminator.replace(materialOf(identity));
+    this.trust = trust;
+    this.#terminator.replace(materialOf(identity, trust));
   }
 
-  /** Decisions use `snapshot` from now on; connections that it would not have let in are closed. */
-  replaceSnapshot(snapshot: Snapshot): void {
+  /** Decisions use `snapshot` and `trust` from now on; connections that they would not have let in are closed. */
+  replaceSnapshot(snapshot: Snapshot, trust: Trust): void {
+    const before = this.trust;
     this.snapshot = snapshot;
+    this.trust = trust;
     const tls = meshTls(snapshot, this.parts.settings.compliancePolicy);
-    if (!sameTls(tls, this.#tls)) {
+    if (!sameTls(tls, this.#tls) || trust.epoch !== before.epoch) {
       this.#tls = tls;
-      this.#terminator.replace(materialOf(this.identity), tls);
+      this.#terminator.replace(materialOf(this.identity, trust), tls);
     }
     for (const connection of [...this.parts.connections]) {
       if (connection instanceof InboundConnection) connection.recheck();
@@ -243,7 +249,7 @@ export class Inbound {
       der: facts.der,
       signers: facts.signers,
       authorizationError: facts.authorizationError,
-      trustDomains: this.snapshot.trustDomains,
+      trust: this.trust,
       role: 'client',
       now: Date.now(),
     });

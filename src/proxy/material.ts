@@ -1,5 +1,6 @@
 /** An identity as the TLS layer takes it. */
 import type { IdentityGeneration } from '../identity/svid.ts';
+import type { Trust } from '../identity/trust.ts';
 import type { TlsMaterial } from '../net/tls.ts';
 
 /** Why a connection that needs the own certificate is refused while that is out of date. */
@@ -10,7 +11,15 @@ export function isExpired({ notAfter }: IdentityGeneration, now: number = Date.n
   return now >= notAfter;
 }
 
-export function materialOf(identity: IdentityGeneration): TlsMaterial {
-  const { certChainPem, keyPem, rootPem, crlPem, generation, trustEpoch } = identity;
-  return { certChainPem, keyPem, rootPem, crlPem, epoch: `${generation}-${trustEpoch.slice(0, 8)}` };
+/** What the own certificate is presented with, and whose peers are verified against. */
+export function materialOf(
+  { certChainPem, keyPem, generation }: IdentityGeneration,
+  { rootPem, crlPem, epoch }: Pick<Trust, 'rootPem' | 'crlPem' | 'epoch'>,
+): TlsMaterial {
+  return { certChainPem, keyPem, rootPem, crlPem, epoch: `${generation}-${epoch.slice(0, 8)}` };
+}
+
+/** Before it is in force, and whatever the mesh config says: against its own bundle. */
+export function ownMaterialOf(identity: IdentityGeneration): TlsMaterial {
+  return materialOf(identity, { ...identity, epoch: identity.trustEpoch });
 }

@@ -4,6 +4,7 @@ import type { CompliancePolicy } from '../config/settings.ts';
 import { judgePeer } from '../identity/peer.ts';
 import { judgeServer } from '../identity/server-name.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
+import type { Trust } from '../identity/trust.ts';
 import { createOriginator, type HandshakeFacts, type Judgement, type Originator } from '../net/tls.ts';
 import { sameTls, type TlsSettings, tlsSettings } from '../net/tls-settings.ts';
 import type { OpenTls } from './cluster.ts';
@@ -13,8 +14,6 @@ import type { UpstreamTls } from './route.ts';
 type Security = UpstreamTls & { tls: true };
 
 export interface UpstreamTlsParts {
-  /** The mesh's, now. */
-  trustDomains(): readonly string[];
   /** Of mutual TLS within the mesh, now. */
   tls(): TlsSettings;
   readonly compliancePolicy: CompliancePolicy | null;
@@ -24,6 +23,7 @@ export interface UpstreamTlsParts {
 
 export class UpstreamTlsDoor {
   #identity: IdentityGeneration;
+  #trust: Trust;
   #originator: Originator;
   /** SIMPLE and MUTUAL, which lead out of the mesh: its config says nothing of their TLS. */
   readonly #outer: Originator;
@@ -32,28 +32,32 @@ export class UpstreamTlsDoor {
   /** MUTUAL and SIMPLE with files of their own, by their paths; read again after every change of configuration. */
   #byFiles = new Map<string, { originator: Originator; roots: string | null }>();
 
-  constructor(identity: IdentityGeneration, parts: UpstreamTlsParts) {
+  constructor(identity: IdentityGeneration, trust: Trust, parts: UpstreamTlsParts) {
     this.#identity = identity;
+    this.#trust = trust;
     this.#parts = parts;
     this.#tls = parts.tls();
-    this.#originator = createOriginator(materialOf(identity), this.#tls);
-    this.#outer = createOriginator(materialOf(identity), tlsSettings(null, parts.compliancePolicy));
+    this.#originator = createOriginator(materialOf(identity, trust), this.#tls);
+    this.#outer = createOriginator(materialOf(identity, trust), tlsSettings(null, parts.compliancePolicy));
   }
 
   /** A new configuration: new connections negotiate what it says, with the files as they are now. */
-  renew(): void {
+  renew(trust: Trust): void {
     this.#byFiles.clear();
     const tls = this.#parts.tls();
-    if (sameTls(tls, this.#tls)) return;
+    if (sameTls(tls, this.#tls) && trust.epoch === this.#trust.epoch) return;
     this.#tls = tls;
-    this.#originator.replace(materialOf(this.#identity), tls);
+    this.#trust = trust;
+    this.#originator.replace(materialOf(this.#identity, trust), tls);
+    this.#outer.replace(materialOf(this.#identity, trust));
   }
 
-  /** New connections present `identity` and trust its bundle from now on. */
-  replaceIdentity(identity: IdentityGeneration): void {
+  /** New connections present `identity` and believe whom `trust` believes from now on. */
+  replaceIdentity(identity: IdentityGeneration, trust: Trust): void {
     this.#identity = identity;
-    this.#originator.replace(materialOf(identity));
-    this.#outer.replace(materialOf(identity));
+    this.#trust = trust;
+    this.#originator.replace(materialOf(identity, trust));
+    this.#outer.replace(materialOf(identity, trust));
     this.#byFiles.clear();
   }
 
@@ -103,7 +107,7 @@ export class UpstreamTlsDoor {
     let originator = this.#outer;
     if (security.mode === 'MUTUAL') {
       const material = {
-        ...materialOf(this.#identity),
+        ...materialOf(this.#identity, this.#trust),
         certChainPem: readFileSync(clientCertificate ?? '', 'utf8'),
         keyPem: readFileSync(privateKey ?? '', 'utf8'),
         ...(roots !== null && { rootPem: roots, crlPem: null }),
@@ -134,7 +138,7 @@ export class UpstreamTlsDoor {
       der: facts.der,
       signers: facts.signers,
       authorizationError: facts.authorizationError,
-      trustDomains: this.#parts.trustDomains(),
+      trust: this.#trust,
       role: 'server',
       now: Date.now(),
     });

@@ -123,7 +123,7 @@ t.test('a long chain of names is read, and an endless one refused without being 
 t.test('garbage is malformed, never an exception', async t => {
   const evidence = {
     authorizationError: null,
-    trustDomains: ['cluster.local'],
+    trust: { trustDomains: ['cluster.local'], refusal: () => null },
     role: 'client',
     now: Date.now(),
   } as const;

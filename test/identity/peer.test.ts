@@ -19,9 +19,13 @@ import { WRONG_LEAVES } from '../wrong-certificates.ts';
 import { WRONG_EXTENSIONS } from '../wrong-extensions.ts';
 
 const authority = await testAuthority();
+function trusting(...trustDomains: string[]) {
+  return { trustDomains, refusal: () => null };
+}
+
 const evidence = {
   authorizationError: null,
-  trustDomains: ['cluster.local', 'old.local'],
+  trust: trusting('cluster.local', 'old.local'),
   role: 'client',
 } as const;
 
@@ -128,7 +132,7 @@ t.test(
     t.equal(judge(leaf, { signers: await signers() }).ok, true);
     const never = () => t.fail('it is known by now');
     t.equal(judge(leaf, { signers: never }).ok, true);
-    t.strictSame(judge(leaf, { signers: never, trustDomains: [] }), {
+    t.strictSame(judge(leaf, { signers: never, trust: trusting() }), {
       ok: false,
       reason: 'foreign_trust_domain',
     });
@@ -169,6 +173,6 @@ t.test('a certificate that was believed once is judged anew each time', async t 
   t.equal(first.ok && second.ok && first.peer === second.peer, true, 'its connections share one identity');
   t.strictSame(judge({ now: now + 10_001 }), { ok: false, reason: 'expired' });
   t.strictSame(judge({ authorizationError: 'CERT_REVOKED' }), { ok: false, reason: 'revoked' });
-  t.strictSame(judge({ trustDomains: ['old.local'] }), { ok: false, reason: 'foreign_trust_domain' });
+  t.strictSame(judge({ trust: trusting('old.local') }), { ok: false, reason: 'foreign_trust_domain' });
   t.throws(() => Object.assign((first as { peer: object }).peer, { hash: '' }), 'and none can change it');
 });

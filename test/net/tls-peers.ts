@@ -34,7 +34,7 @@ export function spiffeJudge(role: 'client' | 'server') {
       signers,
       authorizationError,
       role,
-      trustDomains: ['cluster.local'],
+      trust: { trustDomains: ['cluster.local'], refusal: () => null },
       now: Date.now(),
     });
     return verdict.ok ? { ok: true, value: verdict.peer } : verdict;

@@ -2,6 +2,7 @@ import { createServer } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { checkIdentity, type IdentityGeneration } from '../../src/identity/svid.ts';
+import { Trust } from '../../src/identity/trust.ts';
 import { CoarseClock } from '../../src/net/clock.ts';
 import { DEFAULT_TLS } from '../../src/net/tls-settings.ts';
 import { Clusters } from '../../src/proxy/clusters.ts';
@@ -62,9 +63,13 @@ async function startHttps(t: Test, { certChainPem: cert, keyPem: key, rootPem: c
   return { port: await listenUntilEnd(t, server), seen };
 }
 
+function trustOf(identity: IdentityGeneration): Trust {
+  return new Trust({ identity, trustDomains: ['cluster.local'] });
+}
+
 function door(): UpstreamTlsDoor {
-  return new UpstreamTlsDoor(generation(own), {
-    trustDomains: () => ['cluster.local'],
+  const identity = generation(own);
+  return new UpstreamTlsDoor(identity, trustOf(identity), {
     tls: () => DEFAULT_TLS,
     compliancePolicy: null,
     negotiated: () => {},
@@ -119,7 +124,8 @@ t.test('after a rotation the provider is shown the new certificate', async t => 
   const cluster = destination(t, [port], security);
   const http = guard(t, httpProvider(), cluster);
   await Promise.all([grpc.ask(), http.ask()]);
-  upstream.replaceIdentity(generation(await testIdentity(authority, 'foo/httpbin'), 2));
+  const next = generation(await testIdentity(authority, 'foo/httpbin'), 2);
+  upstream.replaceIdentity(next, trustOf(next));
   cluster.renew();
   grpc.extAuthz.renew();
   t.same([await grpc.ask(), await http.ask()], [ALLOWED, ALLOWED]);
