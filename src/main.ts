@@ -13,7 +13,7 @@ const USAGE = `usage: outrider COMMAND [flags]
   check PATH…                  validate manifests, mesh config and certificates
   explain …                    say what policy decides about a request, and why
   replay …                     an access log under two configurations: which verdicts change
-  certs init|issue|show        development certificates, and what is in a certificate folder
+  certs init|issue|revoke|show development certificates, and what is in a certificate folder
   inject -f FILE               pod specs in, pod specs with the sidecar out
   healthcheck [--port 15021]   exit 0 when the sidecar on this machine is ready
 

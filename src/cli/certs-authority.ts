@@ -87,6 +87,23 @@ export function readAuthority(dir: string, now: number): { authority: Authority;
   return { authority: { ...own, rootPem, chainPem: certPem }, notAfter };
 }
 
+/**
+ * The root of a folder that has one above the certificate that signs; null where there is none.
+ *
+ * @throws Complaint when its key is missing or another's
+ */
+export function readRoot(dir: string): Authority | null {
+  if (!existsSync(join(dir, ROOT_CERT))) return null;
+  const rootPem = readOwn(dir, ROOT_CERT);
+  const keyPem = readOwn(dir, ROOT_KEY);
+  const key = attempt(() => createPrivateKey(keyPem));
+  if (key === null || !attempt(() => new X509Certificate(rootPem))?.checkPrivateKey(key)) {
+    throw new Complaint(1, `${join(dir, ROOT_KEY)}: is not the key of ${ROOT_CERT}; run certs init`);
+  }
+  const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return { trustDomain: '', rootPem, certPem: rootPem, keyPem: pem, chainPem: '' };
+}
+
 function readCa(dir: string, file: string, pem: string, now: number) {
   const x509 = attempt(() => new X509Certificate(pem));
   const fields = x509 && readCertificate(x509.raw);

@@ -1,7 +1,8 @@
-/** `outrider certs`: a development CA, workload certificates of it, and what is in a certificate folder. */
+/** `outrider certs`: a development CA, its workload certificates and revocation lists, and what is in a certificate folder. */
 import { type AuthorityPlan, makeAuthority } from './certs-authority.ts';
 import { Complaint } from './certs-complaint.ts';
 import { type IssuePlan, issueOnce, issueUntilStopped, type Rotation } from './certs-issue.ts';
+import { type RevocationPlan, revoke } from './certs-revoke.ts';
 import { showCertificates } from './certs-show.ts';
 
 export interface CertsInit extends AuthorityPlan {
@@ -12,13 +13,17 @@ export interface CertsIssue extends IssuePlan {
   readonly action: 'issue';
 }
 
+export interface CertsRevoke extends RevocationPlan {
+  readonly action: 'revoke';
+}
+
 export interface CertsShow {
   readonly action: 'show';
   readonly dir: string;
   readonly json: boolean;
 }
 
-export type CertsOptions = CertsInit | CertsIssue | CertsShow;
+export type CertsOptions = CertsInit | CertsIssue | CertsRevoke | CertsShow;
 
 /** Where the command writes; `process` is one. */
 export interface CertsIo {
@@ -41,6 +46,7 @@ export async function runCerts(
   try {
     if (options.action === 'show') return await showCertificates(options.dir, { json: options.json, io });
     if (options.action === 'init') say(await makeAuthority(options));
+    else if (options.action === 'revoke') say(await revoke(options));
     else if (!options.rotateEveryMs) say(await issueOnce(options));
     else await issueUntilStopped(options, options.rotateEveryMs, { stop: signalled(), ...rotation, say });
     return 0;

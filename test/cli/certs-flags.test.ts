@@ -1,7 +1,7 @@
 import t from 'tap';
 import { parseCerts } from '../../src/cli/certs-flags.ts';
 
-t.test('certs has three actions, each with its own flags', async t => {
+t.test('certs has four actions, each with its own flags', async t => {
   t.same(parseCerts(['init']), {
     ok: true,
     value: { action: 'init', dir: './certs/ca', trustDomain: 'cluster.local', days: 3650, force: false },
@@ -29,8 +29,15 @@ t.test('certs has three actions, each with its own flags', async t => {
     message: /--dns must be a DNS name/,
   });
   t.same(parseCerts(['show', 'd']), { ok: true, value: { action: 'show', dir: 'd', json: false } });
-  t.match(parseCerts([]), { ok: false, exitCode: 2, message: 'certs: say which: init, issue or show' });
-  t.match(parseCerts(['renew']), { ok: false, message: /must be one of init, issue, show, not "renew"/ });
+  t.match(parseCerts([]), {
+    ok: false,
+    exitCode: 2,
+    message: 'certs: say which: init, issue, revoke or show',
+  });
+  t.match(parseCerts(['renew']), {
+    ok: false,
+    message: /must be one of init, issue, revoke, show, not "renew"/,
+  });
   t.match(parseCerts(['show', '--hours', '1']), {
     ok: false,
     message: 'certs: --hours has no meaning for certs show',
