@@ -7,8 +7,7 @@ import { CERT_CHAIN, CRL, ROOT_CERT } from '../identity/folder.ts';
 import { readSettled } from '../identity/identity-files.ts';
 import { readPem } from '../identity/pem.ts';
 import { checkIdentity, type IdentityCheck, identityFault } from '../identity/svid.ts';
-import { tryMaterial } from '../net/tls-context.ts';
-import { ownMaterialOf } from '../proxy/material.ts';
+import { proveIdentity } from '../proxy/identity-proof.ts';
 import { keyTypeOf, usagesOf } from './certs-fields.ts';
 import { certificateText, revocationText, verdictText } from './certs-text.ts';
 
@@ -80,14 +79,14 @@ export async function showCertificates(
   return fault === null ? 0 : 1;
 }
 
-/** As `run` does: the files together, then OpenSSL's opinion. */
+/** As `run` does: the files together, then a handshake with itself. */
 async function judge(dir: string, now: number): Promise<IdentityCheck> {
   const reading = await readSettled(dir);
   if (!reading.ok) return reading;
   const check = checkIdentity(reading.files, now, 1);
   if (!check.ok) return check;
   try {
-    tryMaterial(ownMaterialOf(check.value));
+    await proveIdentity(check.value);
     return check;
   } catch (error) {
     const why = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;
@@ -122,9 +121,9 @@ async function shownIn(dir: string, file: string, now: number): Promise<ShownCer
 
 async function listsIn(dir: string): Promise<ShownRevocations[]> {
   return (await blocksIn(dir, CRL)).flatMap(({ label, der }) => {
-    const list = label === 'X509 CRL' ? readCrl(der) : null;
-    if (!list) return [];
-    const { issuer, thisUpdate, nextUpdate } = list;
+    const read = label === 'X509 CRL' ? readCrl(der) : null;
+    if (!read?.ok) return [];
+    const { issuer, thisUpdate, nextUpdate } = read.crl;
     return {
       file: CRL,
       issuer,

@@ -9,6 +9,7 @@ import { readCrl } from './crl.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
 import { isLeafKeyUsage, spiffeIdOf } from './peer.ts';
 import { type PemBlock, readPem } from './pem.ts';
+import { RevocationLists } from './revocation.ts';
 import type { SpiffeId } from './spiffe.ts';
 
 /** One certificate for people and for `/certs`; never key material. Times in Unix milliseconds. */
@@ -241,17 +242,15 @@ function checkRoots(leaf: Link, intermediates: Link[], roots: Link[], now: numbe
     );
 }
 
-/** Node checks every link against a list once one is given: a CA without its own would refuse all its leaves. */
+/** Once lists are given, every CA of the own chain and bundle must have one: without it all its leaves are refused. */
 function checkCrl(bytes: Buffer, authorities: readonly Link[], now: number): string {
   const lists = blocks(CRL, bytes).map(({ label, der }, at) => {
-    const list = label === 'X509 CRL' ? readCrl(der) : null;
-    if (!list)
-      throw new Rejection(
-        CRL,
-        'bad_crl',
-        `block ${at + 1} is no revocation list; write X509 CRL blocks only`,
-      );
-    return list;
+    const read = label === 'X509 CRL' ? readCrl(der) : null;
+    if (!read?.ok) {
+      const problem = read === null ? `is a ${label}` : `is no list to go by: it ${read.problem}`;
+      throw new Rejection(CRL, 'bad_crl', `block ${at + 1} ${problem}; write whole X509 CRL blocks only`);
+    }
+    return read.crl;
   });
   for (const list of lists) {
     if (list.nextUpdate !== null && now > list.nextUpdate) {
@@ -262,9 +261,14 @@ function checkCrl(bytes: Buffer, authorities: readonly Link[], now: number): str
       );
     }
   }
-  for (const { fields } of authorities) {
-    if (!lists.some(list => list.issuer === fields.subject)) {
-      const text = `has no list of "${fields.subject}", whose certificates would all be refused; add its list`;
+  const believed = new RevocationLists(lists);
+  for (const authority of authorities) {
+    if (believed.of(authority).length === 0) {
+      const { subject } = authority.fields;
+      const named = lists.some(list => list.issuer === subject);
+      const text = named
+        ? `has a list of "${subject}" that this CA did not sign, or may not (cRLSign); write the one that it signed`
+        : `has no list of "${subject}", whose certificates would all be refused; add its list`;
       throw new Rejection(CRL, 'crl_incomplete', text);
     }
   }
