@@ -19,10 +19,10 @@ import { parseSpiffeId } from './identity/spiffe.ts';
 import { IdentityStore } from './identity/store.ts';
 import type { IdentityFault, IdentityGeneration } from './identity/svid.ts';
 import { WorkloadApiSource } from './identity/workload-api.ts';
-import { tryMaterial } from './net/tls-context.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
 import { egressPorts } from './proxy/egress.ts';
-import { OWN_EXPIRED, ownMaterialOf } from './proxy/material.ts';
+import { proveIdentity } from './proxy/identity-proof.ts';
+import { OWN_EXPIRED } from './proxy/material.ts';
 import { compileSnapshot, jwtRulesOf } from './proxy/snapshot.ts';
 import { certificates, readiness, type SidecarStatus } from './status.ts';
 import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
@@ -110,8 +110,7 @@ class Sidecar {
       info: log.info,
     });
     this.#source = identitySource(settings, {
-      // What only OpenSSL refuses must not reach the workers.
-      dryRun: generation => tryMaterial(ownMaterialOf(generation)),
+      dryRun: generation => proveIdentity(generation),
       onGeneration: generation => this.#onIdentity(generation),
       onFailure: fault => this.#onNoIdentity(fault),
       onRecovery: ({ file, reason }) =>

@@ -86,7 +86,7 @@ async function judge(dir: string, now: number): Promise<IdentityCheck> {
   const check = checkIdentity(reading.files, now, 1);
   if (!check.ok) return check;
   try {
-    await proveIdentity(check.value);
+    await proveIdentity(check.value, now);
     return check;
   } catch (error) {
     const why = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;

@@ -23,6 +23,9 @@ export class IdentityInForce {
   #lastFailure: IdentityFault | null = null;
   /** Of the bytes behind `#current`. */
   #digest = '';
+  /** Ends when all that was said so far has taken effect. */
+  #turn: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(options: IdentityInForceOptions) {
     this.#options = options;
@@ -42,8 +45,45 @@ export class IdentityInForce {
     return digest === this.#digest;
   }
 
-  /** Puts the files in force when they are good; @returns whether they are in force now */
-  offer(files: IdentityFiles, digest: string): boolean {
+  /**
+   * Puts the files in force when they are good. What is said to this object takes effect in the order in which it was
+   * said, however long a dry run takes.
+   *
+   * @returns whether they are in force now
+   */
+  offer(files: IdentityFiles, digest: string): Promise<boolean> {
+    return this.#inTurn(() => this.#offer(files, digest));
+  }
+
+  /** Notes a fault; said when it is another one than the last. */
+  fail(fault: IdentityFault): Promise<void> {
+    return this.#inTurn(async () => this.#fail(fault));
+  }
+
+  /** Resolves when all that was said before has taken effect. */
+  settled(): Promise<void> {
+    return this.#inTurn(async () => {});
+  }
+
+  /** From now on nothing comes into force and nothing is said. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const before = this.#turn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#turn = promise;
+    try {
+      await before;
+      return await act();
+    } finally {
+      resolve();
+    }
+  }
+
+  async #offer(files: IdentityFiles, digest: string): Promise<boolean> {
+    if (this.#closed) return false;
     if (this.isOf(digest)) {
       const fault = this.#lastFailure; // taken away and put back
       this.#lastFailure = null;
@@ -51,11 +91,12 @@ export class IdentityInForce {
       return true;
     }
     const check = checkIdentity(files, this.#now(), (this.#current?.generation ?? 0) + 1);
-    const fault = check.ok ? this.#try(check.value) : this.#reworded(check.fault);
+    const fault = check.ok ? await this.#try(check.value) : this.#reworded(check.fault);
     if (!check.ok || fault) {
-      if (fault) this.fail(fault);
+      if (fault) this.#fail(fault);
       return false;
     }
+    if (this.#closed) return false;
     this.#current = check.value;
     this.#digest = digest;
     this.#lastFailure = null;
@@ -63,8 +104,8 @@ export class IdentityInForce {
     return true;
   }
 
-  /** Notes a fault; said when it is another one than the last. */
-  fail(fault: IdentityFault): void {
+  #fail(fault: IdentityFault): void {
+    if (this.#closed) return;
     const known = this.#lastFailure?.message === fault.message;
     this.#lastFailure = fault;
     if (!known) this.#options.events.onFailure(fault);
@@ -74,9 +115,9 @@ export class IdentityInForce {
     return this.#options.reword?.(fault) ?? fault;
   }
 
-  #try(generation: IdentityGeneration): IdentityFault | null {
+  async #try(generation: IdentityGeneration): Promise<IdentityFault | null> {
     try {
-      this.#options.events.dryRun?.(generation);
+      await this.#options.events.dryRun?.(generation);
       return null;
     } catch (error) {
       const text = `cannot be used for TLS (${error instanceof Error ? error.message : error}); issue it anew`;

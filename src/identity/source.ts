@@ -22,8 +22,8 @@ export interface IdentityEvents {
   onFailure(fault: IdentityFault): void;
   /** After a fault the source says again what is in force. */
   onRecovery?(fault: IdentityFault): void;
-  /** A last try before a generation counts, such as building a TLS context of it; throws when it will not do. */
-  readonly dryRun?: (generation: IdentityGeneration) => void;
+  /** A last try before a generation counts, such as a handshake with itself; throws or rejects when it will not do. */
+  readonly dryRun?: (generation: IdentityGeneration) => void | Promise<void>;
   /** The clock, Unix milliseconds. */
   readonly now?: () => number;
 }

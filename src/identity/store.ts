@@ -66,6 +66,7 @@ export class IdentityStore implements IdentitySource {
     clearInterval(this.#poll);
     clearTimeout(this.#debounce);
     this.#watch.close();
+    this.#inForce.close();
   }
 
   /** Waits for the folder to come to rest; a hint during a reading leads to another one. */
@@ -95,15 +96,15 @@ export class IdentityStore implements IdentitySource {
       while (this.#wanted && !this.#closed) {
         this.#wanted = false;
         const reading = await readSettled(this.#options.dir);
-        if (!this.#closed) this.#take(reading);
+        if (!this.#closed) await this.#take(reading);
       }
     } finally {
       this.#working = null; // in the same turn as the last look at #wanted, or a reload in between would be lost
     }
   }
 
-  #take(reading: Reading): void {
-    if (reading.ok) this.#inForce.offer(reading.files, reading.digest);
-    else this.#inForce.fail(reading.fault);
+  async #take(reading: Reading): Promise<void> {
+    if (reading.ok) await this.#inForce.offer(reading.files, reading.digest);
+    else await this.#inForce.fail(reading.fault);
   }
 }

@@ -49,6 +49,8 @@ export class WorkloadApiSource implements IdentitySource {
   #loading: ReturnType<typeof loadGrpc> | null = null;
   /** Counts streams: whatever an older one still has to say is not heard. */
   #asked = 0;
+  /** Counts answers and whatever else overtakes the judgement of one. */
+  #taken = 0;
   #stream: SvidStream | null = null;
   #again: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
@@ -93,6 +95,7 @@ export class WorkloadApiSource implements IdentitySource {
 
   close(): void {
     this.#closed = true;
+    this.#inForce.close();
     this.#hangUp();
     this.#wasTried();
   }
@@ -114,6 +117,7 @@ export class WorkloadApiSource implements IdentitySource {
 
   #hangUp(): void {
     this.#asked++;
+    this.#taken++;
     clearTimeout(this.#again);
     clearTimeout(this.#silence);
     this.#stream?.close();
@@ -123,12 +127,16 @@ export class WorkloadApiSource implements IdentitySource {
   #take(protobuf: Protobuf, bytes: Buffer): void {
     clearTimeout(this.#silence);
     clearTimeout(this.#again);
-    if (this.#isGood(protobuf, bytes)) this.#backoff.reset();
-    else this.#askLater(); // the stream stays: a better answer may come by it sooner
-    this.#wasTried();
+    const taken = ++this.#taken;
+    void this.#isGood(protobuf, bytes).then(good => {
+      if (good) this.#backoff.reset();
+      if (taken !== this.#taken) return; // another answer or the end came meanwhile, and sees to the rest
+      if (!good) this.#askLater(); // the stream stays: a better answer may come by it sooner
+      this.#wasTried();
+    });
   }
 
-  #isGood(protobuf: Protobuf, bytes: Buffer): boolean {
+  async #isGood(protobuf: Protobuf, bytes: Buffer): Promise<boolean> {
     const { endpoint, spiffeId } = this.#options;
     let response: X509SvidResponse;
     try {
@@ -140,13 +148,14 @@ export class WorkloadApiSource implements IdentitySource {
     this.#sayPassedOver([...response.federated.keys()]);
     const choice = chooseSvid(response, { spiffeId, address: endpoint.address });
     if (choice.ok) return this.#inForce.offer(choice.files, choice.digest);
-    this.#inForce.fail(choice.fault);
+    await this.#inForce.fail(choice.fault);
     return false;
   }
 
   #end(code: number, details: string): void {
     clearTimeout(this.#silence);
     clearTimeout(this.#again);
+    this.#taken++;
     this.#stream = null;
     const said = details.slice(0, MAX_DETAILS);
     if (code === INVALID_ARGUMENT || code === UNIMPLEMENTED) {
@@ -193,11 +202,12 @@ export class WorkloadApiSource implements IdentitySource {
   }
 
   #fail(reason: IdentityFaultReason, text: string): void {
-    this.#inForce.fail(identityFault(this.#options.endpoint.address, reason, text));
+    void this.#inForce.fail(identityFault(this.#options.endpoint.address, reason, text));
   }
 
   #wasTried(): void {
-    this.#tried?.resolve();
+    const tried = this.#tried;
     this.#tried = null;
+    void this.#inForce.settled().then(() => tried?.resolve());
   }
 }
