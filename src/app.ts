@@ -17,7 +17,7 @@ import { JwksStore } from './identity/jwks-store.ts';
 import type { IdentityEvents, IdentitySource } from './identity/source.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
 import { IdentityStore } from './identity/store.ts';
-import type { IdentityFault, IdentityGeneration } from './identity/svid.ts';
+import { IDENTITY_FAULT_REASONS, type IdentityFault, type IdentityGeneration } from './identity/svid.ts';
 import { WorkloadApiSource } from './identity/workload-api.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
 import { egressPorts } from './proxy/egress.ts';
@@ -89,7 +89,11 @@ class Sidecar {
   #draining = false;
   #config = { generation: 1, reloads: 0, failures: 0, lastReloadSuccessful: true, loadedAt: Date.now() };
   #lastFaults: readonly Fault[] = [];
-  #certificates = { reloads: 0, failures: {} as Record<string, number> };
+  /** Every reason from the start: a rate sees the first failure only where there was a zero before. */
+  #certificates = {
+    reloads: 0,
+    failures: Object.fromEntries(IDENTITY_FAULT_REASONS.map(reason => [reason, 0])),
+  };
   #firstIdentity = Promise.withResolvers<void>();
   #ended = Promise.withResolvers<number>();
 
@@ -466,7 +470,10 @@ function keptBecause(reason: IdentityFault['reason']): string {
 
 /** What the log says when the own certificate grows old; in the same words for whoever searches it. */
 function sayExpiry(stage: ExpiryStage, { id, generation, chain, notAfter }: IdentityGeneration): void {
-  const fields = { id, serial: chain[0]?.serial, generation, notAfter: new Date(notAfter).toISOString() };
+  // The leaf, or an intermediate that ends before it.
+  const ending = chain.find(certificate => certificate.notAfter === notAfter) ?? chain[0];
+  const until = new Date(notAfter).toISOString();
+  const fields = { id, serial: ending?.serial, subject: ending?.subject, generation, notAfter: until };
   if (stage === 'expired') {
     log.error('own certificate expired: open connections stay, new mutual TLS is refused', {
       ...fields,

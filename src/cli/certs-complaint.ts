@@ -7,3 +7,10 @@ export class Complaint extends Error {
     this.exitCode = exitCode;
   }
 }
+
+/** What to say of an error; null when it is nobody's but ours. */
+export function complaintOf(error: unknown): Complaint | null {
+  if (error instanceof Complaint) return error;
+  const { code, path } = error as NodeJS.ErrnoException;
+  return code && path ? new Complaint(1, `${path}: cannot be read or written (${code})`) : null;
+}

@@ -4,7 +4,9 @@ import { issue } from '../identity/dev-ca.ts';
 import { swapIdentity } from '../identity/folder-swap.ts';
 import { parseSpiffeId } from '../identity/spiffe.ts';
 import { readAuthority } from './certs-authority.ts';
-import { Complaint } from './certs-complaint.ts';
+import { Complaint, complaintOf } from './certs-complaint.ts';
+
+const RETRY_MS = 5_000; // as often as a person looks again
 
 export interface IssuePlan {
   /** The folder of the CA. */
@@ -27,6 +29,8 @@ export interface Rotation {
   readonly stop: AbortSignal;
   /** Tells of one certificate. */
   readonly say: (line: string) => void;
+  /** Tells of an issuance that failed. */
+  readonly warn: (line: string) => void;
   /** Resolves after `ms`, or at once when `stop` comes; default a timer. */
   readonly wait?: (ms: number, stop: AbortSignal) => Promise<void>;
 }
@@ -57,18 +61,30 @@ export async function issueOnce(plan: IssuePlan): Promise<string> {
 
 /**
  * Issues every `everyMs` until `stop`; the folder never holds more than one identity. The CA is read each time, so a new
- * one is taken up.
+ * one is taken up. The first issuance must succeed; a later one that fails is said and tried again soon, since the
+ * certificate that is there still has some life.
  *
- * @throws as issueOnce
+ * @throws as issueOnce, of the first issuance
  */
 export async function issueUntilStopped(
   plan: IssuePlan,
   everyMs: number,
-  { stop, say, wait = pause }: Rotation,
+  { stop, say, warn, wait = pause }: Rotation,
 ): Promise<void> {
-  while (!stop.aborted) {
-    say(await issueOnce(plan));
-    await wait(everyMs, stop);
+  say(await issueOnce(plan));
+  let next = everyMs;
+  for (;;) {
+    await wait(next, stop);
+    if (stop.aborted) return;
+    try {
+      say(await issueOnce(plan));
+      next = everyMs;
+    } catch (error) {
+      const complaint = complaintOf(error);
+      next = Math.min(everyMs, RETRY_MS);
+      const why = complaint?.message ?? `cannot issue (${error instanceof Error ? error.message : error})`;
+      warn(`${why}; what was issued before stays, trying again in ${next / 1_000} s`);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** `outrider certs`: a development CA, its workload certificates and revocation lists, and what is in a certificate folder. */
 import { type AuthorityPlan, makeAuthority } from './certs-authority.ts';
-import { Complaint } from './certs-complaint.ts';
+import { complaintOf } from './certs-complaint.ts';
 import { type IssuePlan, issueOnce, issueUntilStopped, type Rotation } from './certs-issue.ts';
 import { type RevocationPlan, revoke } from './certs-revoke.ts';
 import { showCertificates } from './certs-show.ts';
@@ -48,14 +48,16 @@ export async function runCerts(
     if (options.action === 'init') say(await makeAuthority(options));
     else if (options.action === 'revoke') say(await revoke(options));
     else if (!options.rotateEveryMs) say(await issueOnce(options));
-    else await issueUntilStopped(options, options.rotateEveryMs, { stop: signalled(), ...rotation, say });
+    else {
+      const warn = (line: string): void => void io.stderr.write(`outrider: ${line}\n`);
+      await issueUntilStopped(options, options.rotateEveryMs, { stop: signalled(), ...rotation, say, warn });
+    }
     return 0;
   } catch (error) {
-    const { code, path } = error as NodeJS.ErrnoException;
-    if (error instanceof Complaint) io.stderr.write(`outrider: ${error.message}\n`);
-    else if (code && path) io.stderr.write(`outrider: ${path}: cannot be read or written (${code})\n`);
-    else throw error;
-    return error instanceof Complaint ? error.exitCode : 1;
+    const complaint = complaintOf(error);
+    if (complaint === null) throw error;
+    io.stderr.write(`outrider: ${complaint.message}\n`);
+    return complaint.exitCode;
   }
 }
 

@@ -7,6 +7,7 @@ import { readCertificate, readIssuer } from './certificate.ts';
 import { chainFault, date, type Link, maySign } from './chain.ts';
 import { readCrl } from './crl.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
+import { firstToExpire } from './own-path.ts';
 import { isLeafKeyUsage, spiffeIdOf } from './peer.ts';
 import { type PemBlock, readPem } from './pem.ts';
 import { RevocationLists } from './revocation.ts';
@@ -34,6 +35,7 @@ export interface IdentityGeneration {
   /** `spiffe://…` */
   readonly id: string;
   readonly trustDomain: string;
+  /** Of the certificate in `chain` that expires first and that peers need: the leaf, or an intermediate. */
   readonly notBefore: number;
   readonly notAfter: number;
   readonly loadedAt: number;
@@ -43,40 +45,43 @@ export interface IdentityGeneration {
   readonly roots: readonly CertificateSummary[];
 }
 
-/** Why files are no identity; `reason` is the same word in the log, the metric and `/certs`. */
-export type IdentityFaultReason =
-  | 'folder_missing'
-  | 'file_missing'
-  | 'file_unreadable'
-  | 'file_too_large'
-  | 'file_unstable'
-  | 'file_empty'
-  | 'not_pem'
-  | 'bad_certificate'
-  | 'bad_key'
-  | 'key_encrypted'
-  | 'key_mismatch'
-  | 'expired'
-  | 'not_yet_valid'
-  | 'is_ca'
-  | 'bad_key_usage'
-  | 'malformed_san'
-  | 'no_uri_san'
-  | 'many_uri_sans'
-  | 'bad_spiffe_id'
-  | 'root_is_no_ca'
-  | 'untrusted'
-  | 'bad_crl'
-  | 'crl_incomplete'
-  | 'crl_expired'
-  | 'unusable'
-  | 'workload_api_away'
-  | 'workload_api_silent'
-  | 'workload_api_denied'
-  | 'workload_api_refused'
-  | 'bad_response'
-  | 'no_svid'
-  | 'svid_not_found';
+/** Why files are no identity; the same word in the log, the metric and `/certs`. */
+export const IDENTITY_FAULT_REASONS = Object.freeze([
+  'folder_missing',
+  'file_missing',
+  'file_unreadable',
+  'file_too_large',
+  'file_unstable',
+  'file_empty',
+  'not_pem',
+  'bad_certificate',
+  'bad_key',
+  'key_encrypted',
+  'key_mismatch',
+  'expired',
+  'not_yet_valid',
+  'is_ca',
+  'bad_key_usage',
+  'malformed_san',
+  'no_uri_san',
+  'many_uri_sans',
+  'bad_spiffe_id',
+  'root_is_no_ca',
+  'untrusted',
+  'bad_crl',
+  'crl_incomplete',
+  'crl_expired',
+  'unusable',
+  'workload_api_away',
+  'workload_api_silent',
+  'workload_api_denied',
+  'workload_api_refused',
+  'bad_response',
+  'no_svid',
+  'svid_not_found',
+] as const);
+
+export type IdentityFaultReason = (typeof IDENTITY_FAULT_REASONS)[number];
 
 export interface IdentityFault {
   /** The file's name as it stands in the folder; the folder itself for `folder_missing`; a Workload API's address. */
@@ -141,6 +146,7 @@ function assemble(files: IdentityFiles, now: number, generation: number): Identi
   const id = checkLeaf(leaf, now);
   checkRoots(leaf, intermediates, roots, now);
   const crlPem = files.crl ? checkCrl(files.crl, [...intermediates, ...roots], now) : null;
+  const { fields: ending } = firstToExpire(leaf, intermediates, roots);
   const epoch = createHash('sha256');
   for (const root of roots.map(link => link.x509.fingerprint256).sort()) epoch.update(root);
   epoch.update(crlPem ?? '');
@@ -152,8 +158,8 @@ function assemble(files: IdentityFiles, now: number, generation: number): Identi
     crlPem,
     id: id.uri,
     trustDomain: id.trustDomain,
-    notBefore: leaf.fields.notBefore,
-    notAfter: leaf.fields.notAfter,
+    notBefore: ending.notBefore,
+    notAfter: ending.notAfter,
     loadedAt: now,
     trustEpoch: epoch.digest('hex'),
     chain: [leaf, ...intermediates].map(summary),

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -190,4 +190,44 @@ t.test('a rotation ends with exit code 0 at SIGTERM', async t => {
   t.match(String((await once(child.stdout, 'data'))[0]), /^issued spiffe:\/\/example\.org\//);
   child.kill('SIGTERM');
   t.same(await ended, [0, null]);
+});
+
+t.test('a rotation that fails says so, keeps what is there and goes on', async t => {
+  const dir = temporaryFolder(t);
+  const ca = join(dir, 'ca');
+  const out = join(dir, 'out');
+  await run({ ...INIT, dir: ca });
+  const stopping = new AbortController();
+  const serial = (): string => new X509Certificate(readFileSync(join(out, 'cert-chain.pem'))).serialNumber;
+  const serials: string[] = [];
+  const waits: number[] = [];
+  const acts: (() => void)[] = [
+    () => renameSync(ca, `${ca}-away`),
+    () => mkdirSync(ca),
+    () => writeFileSync(join(ca, 'ca-cert.pem'), 'half a certifi'),
+    () => {
+      rmSync(ca, { recursive: true });
+      renameSync(`${ca}-away`, ca);
+    },
+    () => stopping.abort(),
+  ];
+  const wait = async (ms: number): Promise<void> => {
+    waits.push(ms);
+    serials.push(serial());
+    acts.shift()?.();
+  };
+  const said: string[] = [];
+  const warned: string[] = [];
+  const io = {
+    stdout: { write: (text: string) => said.push(text) },
+    stderr: { write: (text: string) => warned.push(text) },
+  };
+  const options = { ...ISSUE, ca, dir: out, rotateEveryMs: 30_000 };
+  t.equal(await runCerts(options, io, { stop: stopping.signal, wait }), 0);
+  t.same(waits, [30_000, 5_000, 5_000, 5_000, 30_000]);
+  t.equal(said.length, 2, 'before and after');
+  t.equal(new Set(serials.slice(0, 4)).size, 1, 'nothing is lost meanwhile');
+  t.not(serials[4], serials[0]);
+  t.equal(warned.length, 3);
+  for (const line of warned) t.match(line, /^outrider: [^\n]+; [^\n]*trying again in 5 s\n$/);
 });

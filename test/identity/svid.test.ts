@@ -95,6 +95,26 @@ t.test('the trust epoch follows roots and revocation list, not the leaf', async 
   t.not(epoch({ crlPem }), epoch({}));
 });
 
+t.test('an identity ends with the first certificate that peers need of it', async t => {
+  const day = 86_400_000;
+  const short = { now: now - day, days: 1.5 };
+  const upper = await testIntermediate(authority, { name: 'upper', ...short });
+  const deep = await testIdentity(await testIntermediate(upper, { name: 'lower' }), 'foo/sleep', {
+    ttlMs: 5 * day,
+  });
+  const aside = await testIntermediate(authority, { name: 'aside', ...short });
+  const end = new X509Certificate(upper.certPem);
+  t.match(check(deep), {
+    value: { notBefore: end.validFromDate.getTime(), notAfter: end.validToDate.getTime() },
+  });
+  const leaf = new X509Certificate(pems.certChainPem);
+  t.match(
+    check({ certChainPem: pems.certChainPem + aside.certPem + authority.rootPem }),
+    { value: { notAfter: leaf.validToDate.getTime() } },
+    'what the chain carries besides does not count, nor does the root',
+  );
+});
+
 t.test('a revocation list is carried when it covers every CA', async t => {
   const intermediate = await testIntermediate(authority, { name: 'middle' });
   const deep = await testIdentity(intermediate, 'foo/sleep');
