@@ -27,6 +27,10 @@ export interface WorkerStart {
   readonly egress: readonly EgressPort[];
   /** What was fetched of the keys that RequestAuthentications name. */
   readonly keySets: KeySets;
+  /** What session tickets are sealed with; never shown anywhere. */
+  readonly ticketSecret: Uint8Array;
+  /** Of the clients whose sessions may be resumed on any thread (identity/believed-chains.ts). */
+  readonly believed: SharedArrayBuffer;
 }
 
 export type ToWorker =

@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { parentPort } from 'node:worker_threads';
+import { BelievedChains } from './identity/believed-chains.ts';
 import type { IdentityGeneration } from './identity/svid.ts';
 import type { Trust } from './identity/trust.ts';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
@@ -121,6 +122,7 @@ class DataPlane {
       connections: this.#inboundConnections,
       tracer: () => this.#tracer,
       warn: log.warn,
+      sessions: { ticketSecret: start.ticketSecret, believed: new BelievedChains(start.believed) },
     });
     this.#outbound = new Outbound(this.#snapshot, identity, {
       http,

@@ -1,5 +1,7 @@
 /** The data-plane threads: started together, told everything in order, replaced when one dies. */
+import { randomBytes } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
+import { BelievedChains } from './identity/believed-chains.ts';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import type { ConnectionRow } from './proxy/connections.ts';
 import { type Counts, CountsLedger } from './telemetry/counts.ts';
@@ -18,7 +20,11 @@ export interface Bound {
   readonly outbound: Address;
 }
 
-type Start = Omit<WorkerStart, 'id'>;
+type Start = Omit<WorkerStart, 'id' | keyof Sessions>;
+/** What all threads resume sessions by, from the first to the last of them. */
+type Sessions = Pick<WorkerStart, 'ticketSecret' | 'believed'>;
+
+const SECRET_BYTES = 32;
 
 interface Thread {
   readonly id: number;
@@ -30,6 +36,7 @@ interface Thread {
 export class Workers {
   restarts = 0;
   readonly ledger = new CountsLedger();
+  #sessions: Sessions = { ticketSecret: randomBytes(SECRET_BYTES), believed: BelievedChains.memory() };
   #spares: Worker[] = [];
   #threads = new Map<number, Thread>();
   #latest: Start | null = null;
@@ -82,7 +89,8 @@ export class Workers {
         this.#gone(thread);
       });
       const start = this.#latest;
-      if (start !== null) worker.postMessage({ type: 'start', id, ...start } satisfies ToWorker);
+      if (start !== null)
+        worker.postMessage({ type: 'start', id, ...this.#sessions, ...start } satisfies ToWorker);
     });
   }
 

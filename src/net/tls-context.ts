@@ -7,13 +7,18 @@ import { DEFAULT_TLS, groupList, type TlsSettings } from './tls-settings.ts';
 /** Without a certificate nothing is presented; `rootPem` null = the operating system's roots. */
 type Material = TlsMaterial | { readonly rootPem: string | null };
 
-// No tickets and no renegotiation: a resumed or renegotiated session would not be judged (Node resumes a client whose CA
-// was removed as `authorized`). TLS 1.3 still sends two tickets, which nobody can redeem: there is no session store.
-const SECURE_OPTIONS =
-  constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_CIPHER_SERVER_PREFERENCE;
+// No renegotiation: a renegotiated session would not be judged.
+const SECURE_OPTIONS = constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_CIPHER_SERVER_PREFERENCE;
 
-/** Options of tls.createSecureContext and tls.createServer for this material. */
-export function contextOptions(material: Material, tls: TlsSettings): SecureContextOptions {
+/**
+ * Options of tls.createSecureContext and tls.createServer for this material. Without `tickets`, TLS 1.3 still sends two,
+ * which nobody can redeem: there is no session store.
+ */
+export function contextOptions(
+  material: Material,
+  tls: TlsSettings,
+  { tickets }: { readonly tickets: boolean } = { tickets: false },
+): SecureContextOptions {
   const options: SecureContextOptions = {
     ca: material.rootPem === null ? systemRoots() : pemBlocks(material.rootPem),
     minVersion: tls.minVersion,
@@ -21,7 +26,7 @@ export function contextOptions(material: Material, tls: TlsSettings): SecureCont
     ciphers: tls.cipherSuites.join(':'),
     ecdhCurve: groupList(tls.groups),
     honorCipherOrder: true,
-    secureOptions: SECURE_OPTIONS,
+    secureOptions: tickets ? SECURE_OPTIONS : SECURE_OPTIONS | constants.SSL_OP_NO_TICKET,
   };
   if ('keyPem' in material) {
     options.cert = presented(material);
@@ -47,6 +52,7 @@ export function factsOf(socket: TLSSocket, der: Buffer | null, group: string): H
   return {
     der,
     signers: () => signersOf(socket),
+    resumed: socket.isSessionReused(),
     authorizationError: error ? String(error) : null,
     tlsVersion: socket.getProtocol() ?? '',
     cipher: socket.getCipher().name,
@@ -93,7 +99,7 @@ export function withoutCertificates(facts: HandshakeFacts): HandshakeFacts {
   return { ...facts, der: null, signers: NO_SIGNERS };
 }
 
-const NO_SIGNERS = (): readonly Buffer[] => [];
+const NO_SIGNERS = (): readonly Uint8Array[] => [];
 
 /** Runs a judge; one that throws refuses, and no peer takes the thread down. */
 export function judged<P>(judge: Judge<P>, facts: HandshakeFacts): Judgement<P> {

@@ -10,13 +10,15 @@ const BY_NUMBER: ReadonlyMap<number, string> = new Map([
   [0x1d, 'X25519'],
   [0x11ec, 'X25519MLKEM768'],
 ]);
-/** By OpenSSL's names. */
+/** By OpenSSL's names; a resumed TLS 1.2 session has others than the handshake that it comes from. */
 const BY_NAME: ReadonlyMap<string, string> = new Map([
   ['secp224r1', 'P-224'],
   ['prime256v1', 'P-256'],
+  ['secp256r1', 'P-256'],
   ['secp384r1', 'P-384'],
   ['secp521r1', 'P-521'],
   ['X25519', 'X25519'],
+  ['x25519', 'X25519'],
   ['X25519MLKEM768', 'X25519MLKEM768'],
 ]);
 const NONE = 'none'; // a key exchange by RSA, in TLS 1.2

@@ -13,16 +13,13 @@ const NOTHING: SessionFacts = Object.freeze({ der: null, group: 0 });
 
 /** What the session of a handshake says that Node has no function for. */
 export interface SessionFacts {
-  /** The DER of the certificate that the client presented; null when it presented none. */
+  /** The DER of the certificate that the client presented, earlier on a resumed connection; null when it presented none. */
   readonly der: Buffer | null;
   /** The key exchange group by its IANA number; 0 where there was none or OpenSSL does not say. */
   readonly group: number;
 }
 
-/**
- * Of a server's socket after a full handshake. For servers that resume no session, which would carry an older
- * handshake's certificate.
- */
+/** Of a server's socket after the handshake. A resumed session has the certificate of the handshake that it comes from. */
 export function sessionFactsOf(socket: TLSSocket): SessionFacts {
   const session = socket.getSession();
   const found = session ? readSession(session) : NOTHING;

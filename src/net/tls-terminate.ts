@@ -10,6 +10,7 @@ import { tlsFailure } from './tls-errors.ts';
 import { groupOfNumber } from './tls-group.ts';
 import { sessionFactsOf } from './tls-peer-certificate.ts';
 import type { TlsSettings } from './tls-settings.ts';
+import { ticketOptions } from './tls-tickets.ts';
 
 // tls.Server's own timeout starts anew with every byte, so it is switched off and ours counts from accept.
 const NEVER_MS = 2 ** 31 - 1;
@@ -58,9 +59,11 @@ export class ServerTerminator<P> implements Terminator {
   }
 
   #serverOf(material: TlsMaterial, tls: TlsSettings): Server {
-    const { agree } = this.#options;
+    const { agree, resumption } = this.#options;
+    const tickets = resumption?.allowed(tls) ? ticketOptions(resumption, material, tls) : null;
     const server = createServer({
-      ...contextOptions(material, tls),
+      ...contextOptions(material, tls, { tickets: tickets !== null }),
+      ...tickets,
       requestCert: true,
       rejectUnauthorized: false, // Node would close without a reason; #onSecure checks and says why
       handshakeTimeout: NEVER_MS,
@@ -81,7 +84,7 @@ export class ServerTerminator<P> implements Terminator {
     };
   }
 
-  /** Judged before this returns: later, two session tickets would be on their way. */
+  /** Judged before this returns: later, two session tickets would be on their way, to whomever. */
   #onSecure(socket: TLSSocket): void {
     const raw = rawOf(socket);
     if (!this.#settle(raw)) {

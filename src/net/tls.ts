@@ -1,6 +1,6 @@
 /**
- * Mutual TLS, both ways. Whoever answers is judged in the tick of the handshake, on every connection: resumption and
- * renegotiation are off, because Node shows a resumed peer as authorized whatever became of its CA since.
+ * Mutual TLS, both ways. Whoever answers is judged in the tick of the handshake, on every connection, resumed ones too:
+ * Node shows a resumed peer as authorized whatever became of its certificates since. Renegotiation is off.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -16,7 +16,7 @@ export interface TlsMaterial {
   /** Trusted roots. */
   readonly rootPem: string;
   readonly crlPem: string | null;
-  /** Names the generation in logs. */
+  /** Another epoch may judge peers otherwise: no session outlives it. */
   readonly epoch: string;
 }
 
@@ -24,9 +24,14 @@ export interface TlsMaterial {
 export interface HandshakeFacts {
   /** The peer's leaf certificate; null when it sent none, and after the judgement (it is let go then). */
   readonly der: Buffer | null;
-  /** Reads the certificates that came with the leaf, nearest first (20 µs each); for the judge, and empty after it. */
-  signers(): readonly Buffer[];
-  /** OpenSSL's verdict on the chain in Node's words; null when it leads to the roots. */
+  /**
+   * Reads the certificates that came with the leaf, nearest first (20 µs each); for the judge, and empty after it. Empty
+   * on a resumed inbound connection, whose ticket holds the leaf only.
+   */
+  signers(): readonly Uint8Array[];
+  /** The peer showed a ticket in place of a certificate: what is said of it is of an earlier handshake. */
+  readonly resumed: boolean;
+  /** OpenSSL's verdict on the chain in Node's words; null when it leads to the roots. Of the earlier handshake when resumed. */
   readonly authorizationError: string | null;
   /** `TLSv1.3` */
   readonly tlsVersion: string;
@@ -34,7 +39,7 @@ export interface HandshakeFacts {
   readonly cipher: string;
   /** Of the key exchange: `X25519MLKEM768`; `none` without one, `other` for what has no name here. */
   readonly group: string;
-  /** Lower case, as host names compare. */
+  /** Lower case, as host names compare; null on a resumed TLS 1.2 connection, where OpenSSL does not say. */
   readonly sni: string | null;
   readonly alpn: string | null;
   /** Inbound: the protocols that the client offered, in its order; empty when none, or when none was agreed on. */
@@ -42,15 +47,40 @@ export interface HandshakeFacts {
 }
 
 export type Judgement<P> =
-  | { readonly ok: true; readonly value: P }
+  | {
+      readonly ok: true;
+      readonly value: P;
+      /** What was believed; an originator without it keeps no session. */
+      readonly proof?: Proof;
+    }
   | { readonly ok: false; readonly reason: string };
+
+/** The certificates that a peer was believed for. */
+export interface Proof {
+  /** DER, leaf first. */
+  readonly chain: readonly Uint8Array[];
+  /** When the first of them expires, Unix ms. */
+  readonly validUntil: number;
+}
 
 /** Judges a peer before one byte of it is used, or one byte sent to it. Must not wait. */
 export type Judge<P> = (facts: HandshakeFacts) => Judgement<P>;
 
+/** Clients may come back with a ticket instead of a whole handshake. */
+export interface Resumption {
+  /** Random bytes, the same on all threads, known to nobody else. */
+  readonly secret: Uint8Array;
+  /** A ticket of one listener is no good at another. */
+  readonly listener: string;
+  /** Whether tickets are given out under these settings; asked whenever material or settings are replaced. */
+  allowed(tls: TlsSettings): boolean;
+}
+
 export interface TerminatorOptions<P> {
   readonly material: TlsMaterial;
   readonly tls: TlsSettings;
+  /** Absent = every handshake is a whole one. */
+  readonly resumption?: Resumption;
   /** From accept to the end of the handshake, in ms, however slowly the client sends. */
   readonly handshakeTimeoutMs: number;
   /**

@@ -8,7 +8,8 @@ import type { MtlsMode, PortProtocol } from '../config/resources.ts';
 import type { CompliancePolicy } from '../config/settings.ts';
 import { FAILURES } from '../errors.ts';
 import type { Clock, HttpLimits } from '../http/exchange.ts';
-import { judgePeer, type PeerIdentity } from '../identity/peer.ts';
+import type { BelievedChains } from '../identity/believed-chains.ts';
+import type { PeerIdentity } from '../identity/peer.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import type { Trust } from '../identity/trust.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
@@ -16,12 +17,14 @@ import { isTls } from '../net/detect.ts';
 import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
 import { sameTls, type TlsSettings } from '../net/tls-settings.ts';
 import { inboundPath } from '../policy/inbound-path.ts';
+import { looksAtServerName } from '../policy/server-name.ts';
 import { AccessRecord } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
 import { agreedProtocol } from './alpn.ts';
 import { AppDestination } from './app.ts';
 import type { Authorizers } from './authorizers.ts';
+import { judgeClient } from './client-judge.ts';
 import type { Connections } from './connections.ts';
 import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
@@ -54,6 +57,8 @@ export interface InboundParts {
   readonly tracer: () => Tracer | null;
   readonly authorizers: Authorizers;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
+  /** What all threads share, so that a client may resume its session on any of them. */
+  readonly sessions: { readonly ticketSecret: Uint8Array; readonly believed: BelievedChains };
 }
 
 export class Inbound {
@@ -76,12 +81,18 @@ export class Inbound {
   }
 
   #createTerminator(): Terminator {
+    const { ticketSecret, believed } = this.parts.sessions;
     return createTerminator<PeerIdentity>({
       material: materialOf(this.identity, this.trust),
       tls: this.#tls,
+      resumption: {
+        secret: ticketSecret,
+        listener: 'inbound',
+        allowed: tls => mayResume(this.snapshot, tls),
+      },
       handshakeTimeoutMs: this.parts.settings.handshakeTimeoutMs,
       agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
-      judge: facts => this.#judge(facts),
+      judge: facts => judgeClient(facts, { trust: this.trust, believed }),
       onSecure: (socket, peer, facts, raw) => this.#onSecure(socket, peer, facts, raw),
       onRefused: (reason, raw) => this.#onRefused(reason, raw),
     });
@@ -97,10 +108,12 @@ export class Inbound {
   /** Decisions use `snapshot` and `trust` from now on; connections that they would not have let in are closed. */
   replaceSnapshot(snapshot: Snapshot, trust: Trust): void {
     const before = this.trust;
+    const resumed = mayResume(this.snapshot, this.#tls);
     this.snapshot = snapshot;
     this.trust = trust;
     const tls = meshTls(snapshot, this.parts.settings.compliancePolicy);
-    if (!sameTls(tls, this.#tls) || trust.epoch !== before.epoch) {
+    const resumes = mayResume(snapshot, tls);
+    if (!sameTls(tls, this.#tls) || trust.epoch !== before.epoch || resumes !== resumed) {
       this.#tls = tls;
       this.#terminator.replace(materialOf(this.identity, trust), tls);
     }
@@ -244,18 +257,6 @@ export class Inbound {
     new InboundConnection(this, socket, arrival).start(first);
   }
 
-  #judge(facts: HandshakeFacts): { ok: true; value: PeerIdentity } | { ok: false; reason: string } {
-    const verdict = judgePeer({
-      der: facts.der,
-      signers: facts.signers,
-      authorizationError: facts.authorizationError,
-      trust: this.trust,
-      role: 'client',
-      now: Date.now(),
-    });
-    return verdict.ok ? { ok: true, value: verdict.peer } : verdict;
-  }
-
   #onSecure(socket: TLSSocket, peer: PeerIdentity, facts: HandshakeFacts, raw: Socket): void {
     this.parts.recorder.handshake('inbound', 'success', '');
     this.parts.recorder.negotiated('inbound', facts);
@@ -289,6 +290,14 @@ export class Inbound {
     raw.destroy();
     this.parts.recorder.refuseConnection(record);
   }
+}
+
+/**
+ * OpenSSL does not say which server name a client asks for when it resumes a TLS 1.2 session, and Node cannot give tickets
+ * to TLS 1.3 alone: where the name counts and TLS 1.2 is allowed, nobody resumes.
+ */
+function mayResume({ authorization }: Snapshot, { minVersion }: TlsSettings): boolean {
+  return minVersion === 'TLSv1.3' || !looksAtServerName(authorization);
 }
 
 const NO_ALPN: readonly string[] = [];

@@ -16,7 +16,7 @@ export function materialOf(
   { certChainPem, keyPem, generation }: IdentityGeneration,
   { rootPem, crlPem, epoch }: Pick<Trust, 'rootPem' | 'crlPem' | 'epoch'>,
 ): TlsMaterial {
-  return { certChainPem, keyPem, rootPem, crlPem, epoch: `${generation}-${epoch.slice(0, 8)}` };
+  return { certChainPem, keyPem, rootPem, crlPem, epoch: `${generation}-${epoch}` };
 }
 
 /** Before it is in force, and whatever the mesh config says: against its own bundle. */
