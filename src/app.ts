@@ -414,7 +414,8 @@ class Sidecar {
   /** The body and answers of `outrider explain --json`, on what is in force. */
   async #explain(body: string) {
     const { explainBody } = await import('./proxy/explain-body.ts');
-    return explainBody(body, this.#resources, this.#workload(), this.#keySets);
+    const federated = Object.keys(this.#identity?.federated ?? {});
+    return explainBody(body, this.#resources, this.#workload(), this.#keySets, federated);
   }
 
   /**

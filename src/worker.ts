@@ -64,7 +64,7 @@ class DataPlane {
     this.#start = start;
     this.#snapshot = compileSnapshot(start.resources, start.workload, start.generation, start.keySets);
     this.#identity = identity;
-    this.#trust = trustOf(identity, this.#snapshot);
+    this.#trust = trustOf(identity, this.#snapshot, this.#start.settings);
     this.#sink = new LineSink(STANDARD_OUTPUT);
     this.#recorder = new Recorder({
       workload: workloadFacts({
@@ -203,7 +203,7 @@ class DataPlane {
   async configure(message: ToWorker & { type: 'config' }): Promise<void> {
     const { resources, workload, generation, keySets } = message;
     this.#snapshot = compileSnapshot(resources, workload, generation, keySets);
-    this.#trust = trustOf(this.#identity, this.#snapshot);
+    this.#trust = trustOf(this.#identity, this.#snapshot, this.#start.settings);
     this.#recorder.setAccessLog(message.accessLog);
     this.#authorizers.replace(this.#snapshot);
     this.#inbound.replaceSnapshot(this.#snapshot, this.#trust);
@@ -236,7 +236,7 @@ class DataPlane {
 
   identify(identity: IdentityGeneration): void {
     this.#identity = identity;
-    this.#trust = trustOf(identity, this.#snapshot);
+    this.#trust = trustOf(identity, this.#snapshot, this.#start.settings);
     this.#tls.replaceIdentity(identity, this.#trust);
     this.#inbound.replaceIdentity(identity, this.#trust);
     this.#authorizers.renew();

@@ -8,6 +8,7 @@ import type { Fault, MeshConfig } from '../config/resources.ts';
 import { CERT_CHAIN, KEY, ROOT_CERT } from '../identity/folder.ts';
 import { readSettled } from '../identity/identity-files.ts';
 import { checkIdentity } from '../identity/svid.ts';
+import { acceptedTrustDomains } from '../policy/trust-domain.ts';
 import { parseCheck } from './command-flags.ts';
 
 export interface CheckOptions {
@@ -71,7 +72,7 @@ async function certificateFaults(folder: string, mesh: MeshConfig | null): Promi
   const checked = checkIdentity(reading.files, Date.now(), 1);
   if (!checked.ok) return [certificateFault(folder, checked.fault.file, 'error', checked.fault.message)];
   const { trustDomain } = checked.value;
-  if (!mesh?.origin || [mesh.trustDomain, ...mesh.trustDomainAliases].includes(trustDomain)) return [];
+  if (!mesh?.origin || acceptedTrustDomains(mesh).includes(trustDomain)) return [];
   const message = `${CERT_CHAIN}: its trust domain ${trustDomain} is neither the mesh config's trustDomain nor an alias`;
   return [certificateFault(folder, CERT_CHAIN, 'warning', message)];
 }

@@ -22,6 +22,7 @@ import {
   mtlsModeFor,
 } from '../policy/peer-authentication.ts';
 import { selectAuthentication } from '../policy/select.ts';
+import { acceptedTrustDomains } from '../policy/trust-domain.ts';
 import { type Guess, guessedJwt, type TokenFate } from './replay-guess.ts';
 import type { LoggedRequest } from './replay-line.ts';
 
@@ -90,7 +91,7 @@ export class Side {
         principal: request.principal,
         mode,
         unwritten: isUnwritten(stage.mtls, request.destinationPort),
-        trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
+        trustDomains: acceptedTrustDomains(mesh),
       },
       this.#peerFault,
     );

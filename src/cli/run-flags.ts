@@ -27,6 +27,7 @@ import {
 } from './flag-values.ts';
 import { type Line, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
 
+const EXPIRED_CRL = ['keep', 'refuse'] as const;
 const POLICIES = ['fips-140-2', 'fips-140-3', 'pqc'] as const satisfies readonly CompliancePolicy[];
 
 type Listener = keyof typeof DEFAULT_LISTENERS;
@@ -121,6 +122,11 @@ export const RUN_USAGE: Usage = {
       name: 'compliance-policy',
       value: POLICIES.join('|'),
       help: "Istio's COMPLIANCE_POLICY: restricts every TLS connection, whatever the mesh config says",
+    },
+    {
+      name: 'expired-crl',
+      value: EXPIRED_CRL.join('|'),
+      help: 'a revocation list that is out of date, and no newer one came: keep goes by it (default), refuse\nlets no peer of its CA in',
     },
     { name: 'drain-seconds', value: 'N', help: 'how long SIGTERM waits for requests in flight; default 5' },
     {
@@ -222,6 +228,7 @@ function build(source: Source): RunSettings {
     explainDenials: dev || source.isSet('explain-denials'),
     accessLogTls: source.isSet('access-log-tls'),
     compliancePolicy: source.read('compliance-policy', (name, text) => readChoice(name, text, POLICIES)),
+    expiredCrl: source.read('expired-crl', (name, text) => readChoice(name, text, EXPIRED_CRL)) ?? 'keep',
     drainSeconds: source.read('drain-seconds', (name, text) => readWhole(name, text, 0, MAX_DRAIN_SECONDS)),
     adminHosts: source.readAll('admin-host', (name, text) => readNonEmpty(name, text, 'a host name')),
     logLevel:

@@ -1,3 +1,4 @@
+import { readCaCertificates, readCaCrl } from './ca-certificates.ts';
 import { readExtensionProviders } from './extension-providers.ts';
 import { DEFAULT_MESH_TLS, readMeshTls } from './mesh-tls.ts';
 import { trustDomainProblem } from './names.ts';
@@ -31,6 +32,8 @@ export const DEFAULT_MESH: MeshConfig = Object.freeze({
   accessLogEncoding: 'TEXT',
   enableAutoMtls: true,
   outboundTrafficPolicy: 'ALLOW_ANY',
+  caCertificates: Object.freeze([]),
+  caCrl: null,
   ...DEFAULT_MESH_TLS,
   concurrency: null,
   drainMs: null,
@@ -57,12 +60,13 @@ export function readMeshConfig(node: MapNode, origin: Origin, report: Report): M
     ...readAccessLog(root),
     enableAutoMtls: root.flag('enableAutoMtls') ?? DEFAULT_MESH.enableAutoMtls,
     outboundTrafficPolicy: readOutbound(root),
+    caCertificates: readCaCertificates(root),
+    caCrl: readCaCrl(root),
     ...readMeshTls(root),
     ...readProxy(proxy),
     tracing: readTracing(root, proxy, providers.tracing),
     extensionProviders: providers.authorizers,
   };
-  root.notHonoured('caCertificates');
   closeProxy(proxy);
   root.notHonoured(...NOT_HONOURED);
   root.close('warning');

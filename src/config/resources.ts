@@ -261,6 +261,14 @@ export interface ExtAuthzGrpc extends ExtAuthzProvider {
 
 export type ExtensionProvider = ExtAuthzHttp | ExtAuthzGrpc;
 
+/** One of the mesh config's caCertificates: roots besides those of the workload's own bundle. */
+export interface CaCertificates {
+  /** PEM blocks of CA certificates. */
+  readonly pem: string;
+  /** Those that the roots vouch for; null = the mesh's own and its aliases. */
+  readonly trustDomains: readonly string[] | null;
+}
+
 /** Istio's mesh config; defaults applied (Istio's own). */
 export interface MeshConfig {
   readonly origin: Origin | null;
@@ -273,6 +281,9 @@ export interface MeshConfig {
   readonly accessLogEncoding: 'TEXT' | 'JSON';
   readonly enableAutoMtls: boolean;
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
+  readonly caCertificates: readonly CaCertificates[];
+  /** Revocation lists: a file, or PEM blocks. Outrider's own field. */
+  readonly caCrl: { readonly path: string } | { readonly pem: string } | null;
   /** meshMTLS, for mutual TLS within the mesh. */
   readonly minTlsVersion: 'TLSv1.2' | 'TLSv1.3';
   /** Of TLS 1.2, by OpenSSL's names, the best first; null = the file says nothing. */

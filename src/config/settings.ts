@@ -44,6 +44,8 @@ export interface RunSettings extends Limits {
   readonly accessLogTls: boolean;
   /** What TLS may negotiate at most, whatever the mesh config says. */
   readonly compliancePolicy: CompliancePolicy | null;
+  /** What holds when a revocation list is out of date and no newer one came. */
+  readonly expiredCrl: 'keep' | 'refuse';
   readonly drainSeconds: number | null;
   /** Host names that admin answers besides loopback ones. */
   readonly adminHosts: readonly string[];

@@ -12,7 +12,7 @@ export interface PeerIdentity {
   readonly id: SpiffeId;
   /** Unix milliseconds. */
   readonly notAfter: number;
-  /** When the first of its certificates expires, its own or one that came with it; Unix milliseconds. */
+  /** When its certificate expires, or one of those that led to the root when it was first believed; Unix milliseconds. */
   readonly validUntil: number;
   /** DER of its own certificate and of those that came with it, as they came when it was first believed. */
   readonly chain: readonly Uint8Array[];
@@ -42,7 +42,8 @@ export type PeerRefusal =
   | 'no_uri_san'
   | 'many_uri_sans'
   | 'bad_spiffe_id'
-  | 'foreign_trust_domain';
+  | 'foreign_trust_domain'
+  | 'wrong_trust_root';
 
 /** The refusals that come from the subject alternative name. */
 export type SanRefusal = Extract<
@@ -61,12 +62,17 @@ export interface PeerTrust {
    * @param now Unix milliseconds
    */
   refusal(peer: PeerIdentity, now: number): PeerRefusal | null;
+  /**
+   * Until when the certificates lead to a root, for a peer that is not refused; Unix milliseconds. Without it all that
+   * came count.
+   */
+  validUntil?(peer: PeerIdentity, now: number): number;
 }
 
 export interface PeerEvidence {
   /** The leaf's DER; null when the peer sent none. */
   readonly der: Uint8Array | null;
-  /** Reads the DER of the certificates that came with the leaf; asked for a leaf that is not known yet only. */
+  /** Reads the DER of the certificates that came with the leaf; asked for a leaf that is not known yet, or refused now. */
   signers?(): readonly Uint8Array[];
   /** OpenSSL's verdict on the chain as Node names it; null when the chain leads to the bundle. */
   readonly authorizationError: string | null;
@@ -121,16 +127,17 @@ export function judgePeer(evidence: PeerEvidence): PeerVerdict {
   if (fault) return refuse(fault);
   if (!verdict.ok) return verdict;
   if (!trust.trustDomains.includes(verdict.peer.id.trustDomain)) return refuse('foreign_trust_domain');
-  if (kept) {
-    const refusal = trust.refusal(verdict.peer, now);
-    return refusal === null ? verdict : refuse(refusal);
-  }
-  const signers = evidence.signers?.() ?? [];
-  const peer = withSigners(verdict.peer, signers);
-  if (peer === null) return refuse('bad_chain');
+  const before = kept ? trust.refusal(verdict.peer, now) : null;
+  if (kept && before === null) return verdict;
+  // What was kept may lead nowhere now, and what came this time somewhere: a renewed intermediate below the same leaf.
+  const came = withSigners(verdict.peer, evidence.signers?.() ?? []);
+  if (came === null) return refuse('bad_chain');
+  // Trust knows which of them matter.
+  const peer = trust.validUntil ? { ...came, validUntil: came.notAfter } : came;
   const refusal = trust.refusal(peer, now);
-  if (refusal !== null) return refuse(refusal);
-  const believed: PeerVerdict = Object.freeze({ ok: true, peer });
+  if (refusal !== null) return refuse(before ?? refusal);
+  const validUntil = trust.validUntil?.(peer, now) ?? peer.validUntil;
+  const believed: PeerVerdict = Object.freeze({ ok: true, peer: Object.freeze({ ...peer, validUntil }) });
   keep(digest, { leaf, verdict: believed });
   return believed;
 }
@@ -171,16 +178,17 @@ function read(der: Uint8Array, digest: string): KnownLeaf | null {
   return { leaf, verdict: { ok: true, peer } };
 }
 
-/** The peer with what came with its certificate; null when one of them may not sign. */
+/** The peer with what came with its certificate this time; null when one of them may not sign. */
 function withSigners(peer: PeerIdentity, signers: readonly Uint8Array[]): PeerIdentity | null {
-  let { validUntil } = peer;
+  let validUntil = peer.notAfter;
   for (const signer of signers) {
     // OpenSSL, which verified the chain, knows nothing of SPIFFE IDs.
     const fields = readCertificate(signer);
     if (fields === null || !maySign(fields)) return null;
     validUntil = Math.min(validUntil, fields.notAfter);
   }
-  return Object.freeze({ ...peer, validUntil, chain: Object.freeze([...peer.chain, ...signers]) });
+  const chain = Object.freeze([...peer.chain.slice(0, 1), ...signers]);
+  return { ...peer, validUntil, chain };
 }
 
 function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: number): PeerRefusal | null {

@@ -1,13 +1,21 @@
 /** Which SVID of a Workload API's answer is this workload's, as the files that an identity folder would hold. */
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { readCertificate } from './certificate.ts';
+import { maySign } from './chain.ts';
 import { elements } from './der.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
+import { isTrustDomain } from './spiffe.ts';
 import { type IdentityFault, type IdentityFaultReason, type IdentityFiles, identityFault } from './svid.ts';
 import type { X509Svid, X509SvidResponse } from './x509-svid-response.ts';
 
 export type SvidChoice =
-  | { readonly ok: true; readonly files: IdentityFiles; readonly digest: string }
+  | {
+      readonly ok: true;
+      readonly files: IdentityFiles;
+      readonly digest: string;
+      /** Trust domains whose bundle cannot be used, as the answer names them. */
+      readonly unusable: readonly string[];
+    }
   | { readonly ok: false; readonly fault: IdentityFault };
 
 /** The protocol's words for the files, in messages. */
@@ -17,6 +25,7 @@ const FIELD_OF_FILE: readonly (readonly [file: string, field: string])[] = [
   [ROOT_CERT, 'bundle'],
   [CRL, 'crl'],
 ];
+const SCHEME = 'spiffe://';
 const SEQUENCE = 0x30;
 const MAX_NAMED = 300; // characters of a message that the server worded
 
@@ -28,8 +37,8 @@ export interface SvidWish {
 }
 
 /**
- * Takes one SVID out of an answer. Only its own bundle becomes roots: those of other trust domains must not vouch for
- * this one.
+ * Takes one SVID out of an answer, with its own bundle as roots. The bundles of other trust domains stand beside it, each
+ * for its own trust domain only; one that cannot be used takes its own trust domain with it and nothing else.
  */
 export function chooseSvid(response: X509SvidResponse, { spiffeId, address }: SvidWish): SvidChoice {
   const refuse = (reason: IdentityFaultReason, text: string): SvidChoice => ({
@@ -48,8 +57,8 @@ export function chooseSvid(response: X509SvidResponse, { spiffeId, address }: Sv
   const incomplete = missingField(svid);
   if (incomplete !== null)
     return refuse('bad_response', `its SVID has no ${incomplete}; look at the SPIFFE server`);
-  const files = filesOf(svid, response.crls);
-  if (files === null) return refuse('bad_response', 'its answer is not DER; look at the SPIFFE server');
+  const own = filesOf(svid, response.crls);
+  if (own === null) return refuse('bad_response', 'its answer is not DER; look at the SPIFFE server');
   const leaf = readCertificate(svid.chain.subarray(0, endOfFirst(svid.chain)));
   if (leaf?.uris.length === 1 && leaf.uris[0] !== svid.spiffeId) {
     const [said, held] = [svid.spiffeId, leaf.uris[0]].map(id => JSON.stringify(id?.slice(0, MAX_NAMED)));
@@ -58,7 +67,45 @@ export function chooseSvid(response: X509SvidResponse, { spiffeId, address }: Sv
       `names ${said} and sends a certificate of ${held}; look at the SPIFFE server`,
     );
   }
-  return { ok: true, files, digest: digestOf(files) };
+  const { bundles, unusable } = federatedOf(response.federated);
+  const files = bundles.size === 0 ? own : { ...own, federated: bundles };
+  return { ok: true, files, digest: digestOf(files), unusable };
+}
+
+function federatedOf(federated: X509SvidResponse['federated']) {
+  const bundles = new Map<string, string>();
+  const unusable: string[] = [];
+  for (const [name, der] of federated) {
+    const domain = trustDomainOf(name);
+    const pem = isBundle(der) ? pemOf('CERTIFICATE', der) : null;
+    if (domain !== null) bundles.set(domain, pem?.toString('latin1') ?? '');
+    if (domain === null || pem === null) unusable.push(name);
+  }
+  return { bundles, unusable };
+}
+
+/** Workload API 6.2.1: bundles go by the trust domain's SPIFFE ID. */
+function trustDomainOf(name: string): string | null {
+  const domain = name.startsWith(SCHEME) ? name.slice(SCHEME.length).replace(/\/$/, '') : '';
+  return isTrustDomain(domain) ? domain : null;
+}
+
+/** One CA or more, each in DER that both readers take. */
+function isBundle(bytes: Buffer): boolean {
+  const list = elements(bytes, { tag: SEQUENCE, at: 0, start: 0, end: bytes.length });
+  return (
+    list !== null && list.length > 0 && list.every(({ at, end }) => isAuthority(bytes.subarray(at, end)))
+  );
+}
+
+function isAuthority(der: Buffer): boolean {
+  const fields = readCertificate(der);
+  if (!fields || !maySign(fields)) return false;
+  try {
+    return new X509Certificate(der).publicKey !== null;
+  } catch {
+    return false;
+  }
 }
 
 /** A fault of the files, in the words of the protocol. */
@@ -100,9 +147,10 @@ function endOfFirst(bytes: Buffer): number {
   return elements(bytes, { tag: SEQUENCE, at: 0, start: 0, end: bytes.length })?.[0]?.end ?? 0;
 }
 
-function digestOf({ certChain, key, root, crl }: IdentityFiles): string {
+function digestOf({ certChain, key, root, crl, federated }: IdentityFiles): string {
   const digest = createHash('sha256');
   for (const bytes of [certChain, key, root, crl])
     digest.update(`${bytes?.length ?? -1}\n`).update(bytes ?? '');
+  digest.update(JSON.stringify([...(federated ?? [])].sort()));
   return digest.digest('hex');
 }

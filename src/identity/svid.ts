@@ -35,11 +35,12 @@ export interface IdentityGeneration {
   /** `spiffe://…` */
   readonly id: string;
   readonly trustDomain: string;
-  /** Of the certificate in `chain` that expires first and that peers need: the leaf, or an intermediate. */
+  /** PEM bundles of other trust domains, which vouch for these only; '' = none that can be used. */
+  readonly federated: Readonly<Record<string, string>>;
   readonly notBefore: number;
   readonly notAfter: number;
   readonly loadedAt: number;
-  /** Hex hash of roots and revocation list: peers judged under another epoch are judged anew. */
+  /** Hex hash of roots, federated bundles and revocation lists: peers judged under another epoch are judged anew. */
   readonly trustEpoch: string;
   readonly chain: readonly CertificateSummary[];
   readonly roots: readonly CertificateSummary[];
@@ -96,6 +97,8 @@ export interface IdentityFiles {
   readonly key: Buffer;
   readonly root: Buffer;
   readonly crl?: Buffer;
+  /** PEM bundles of other trust domains, checked; '' = one that could not be used, which nothing else stands in for. */
+  readonly federated?: ReadonlyMap<string, string>;
 }
 
 export type IdentityCheck =
@@ -150,6 +153,8 @@ function assemble(files: IdentityFiles, now: number, generation: number): Identi
   const epoch = createHash('sha256');
   for (const root of roots.map(link => link.x509.fingerprint256).sort()) epoch.update(root);
   epoch.update(crlPem ?? '');
+  const federated = federatedBundles(files.federated, id.trustDomain);
+  epoch.update(JSON.stringify(federated));
   return Object.freeze({
     generation,
     certChainPem: files.certChain.toString('latin1'),
@@ -158,6 +163,7 @@ function assemble(files: IdentityFiles, now: number, generation: number): Identi
     crlPem,
     id: id.uri,
     trustDomain: id.trustDomain,
+    federated,
     notBefore: ending.notBefore,
     notAfter: ending.notAfter,
     loadedAt: now,
@@ -246,6 +252,15 @@ function checkRoots(leaf: Link, intermediates: Link[], roots: Link[], now: numbe
       'untrusted',
       `does not lead to ${ROOT_CERT}: ${fault}; write both from one CA`,
     );
+}
+
+/** Sorted, so that the same bundles are the same epoch. The own trust domain's roots are its own bundle's alone. */
+function federatedBundles(
+  bundles: ReadonlyMap<string, string> | undefined,
+  own: string,
+): Readonly<Record<string, string>> {
+  const others = [...(bundles ?? [])].filter(([domain]) => domain !== own);
+  return Object.freeze(Object.fromEntries(others.sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
 /** Once lists are given, every CA of the own chain and bundle must have one: without it all its leaves are refused. */

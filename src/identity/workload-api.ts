@@ -55,8 +55,8 @@ export class WorkloadApiSource implements IdentitySource {
   #again: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
   #tried: PromiseWithResolvers<void> | null = null;
-  /** Trust domains whose bundles were passed over, as they were last said. */
-  #passedOver = '';
+  /** Trust domains whose bundles cannot be used, as they were last said. */
+  #unusable = '';
   #closed = false;
 
   constructor(options: WorkloadApiOptions) {
@@ -145,9 +145,11 @@ export class WorkloadApiSource implements IdentitySource {
       this.#fail('bad_response', 'its answer is no X509SVIDResponse; look at the SPIFFE server');
       return false;
     }
-    this.#sayPassedOver([...response.federated.keys()]);
     const choice = chooseSvid(response, { spiffeId, address: endpoint.address });
-    if (choice.ok) return this.#inForce.offer(choice.files, choice.digest);
+    if (choice.ok) {
+      this.#sayUnusable(choice.unusable);
+      return this.#inForce.offer(choice.files, choice.digest);
+    }
     await this.#inForce.fail(choice.fault);
     return false;
   }
@@ -188,17 +190,18 @@ export class WorkloadApiSource implements IdentitySource {
     this.#again = setTimeout(() => void this.#ask(), this.#backoff.next());
   }
 
-  /** Roots are one pool here: with those of another trust domain in it, that domain could vouch for this one. */
-  #sayPassedOver(trustDomains: readonly string[]): void {
+  #sayUnusable(trustDomains: readonly string[]): void {
     const names = trustDomains.toSorted();
     const text = names.join(' ');
-    if (text !== this.#passedOver && names.length > 0) {
+    if (text !== this.#unusable && names.length > 0) {
       this.#options.warn(
-        'federated bundles are passed over: peers of other trust domains are not trusted yet',
-        { trustDomains: names.slice(0, 20) },
+        'federated bundles that cannot be used: no peer of these trust domains is believed',
+        {
+          trustDomains: names.slice(0, 20),
+        },
       );
     }
-    this.#passedOver = text;
+    this.#unusable = text;
   }
 
   #fail(reason: IdentityFaultReason, text: string): void {

@@ -16,6 +16,7 @@ import { nearestRule } from './explain-nearest.ts';
 import type { ExplainRequest } from './explain-request.ts';
 import { type EffectiveMtls, effectiveMtls, isUnwritten, mtlsModeFor } from './peer-authentication.ts';
 import { selectAuthentication } from './select.ts';
+import { acceptedTrustDomains } from './trust-domain.ts';
 
 export type { ExplainAnswer, FrontDoor } from './explain-answer.ts';
 
@@ -142,7 +143,7 @@ function compileStage(resources: Resources, workload: Asked, door: FrontDoor): S
     }),
     tokens: rules.length === 0 ? null : { ...door.tokens(rules), policies: selecting.map(nameOf) },
     normalization: mesh.pathNormalization,
-    trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
+    trustDomains: acceptedTrustDomains(mesh),
   };
 }
 

@@ -1,9 +1,22 @@
 /** Trust-domain aliases in principals (Istio's trustdomain.Bundle, ReplaceTrustDomainAliases). */
 
+import type { MeshConfig } from '../config/resources.ts';
+
 /** In a policy this name stands for the mesh's own trust domain, whatever that is called. */
 const LOCAL = 'cluster.local';
 
 const FIVE_PARTS = /^(?:[^/]*\/){4}[^/]*$/;
+
+/**
+ * Those whose peers the mesh config accepts, as Istio's TrustDomainsForValidation; a SPIFFE server may federate with
+ * others.
+ */
+export function acceptedTrustDomains(
+  mesh: Pick<MeshConfig, 'trustDomain' | 'trustDomainAliases' | 'caCertificates'>,
+): readonly string[] {
+  const named = mesh.caCertificates.flatMap(({ trustDomains }) => trustDomains ?? []);
+  return [...new Set([mesh.trustDomain, ...mesh.trustDomainAliases, ...named])];
+}
 
 /**
  * One value per trust domain of the mesh for each principal of the form `td/ns/N/sa/S` whose `td` is one of the mesh's

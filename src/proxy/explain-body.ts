@@ -8,18 +8,22 @@ import { frontDoor } from './front-door.ts';
 /** Most requests in one body. */
 const MAX_LINES = 1_000;
 
-/** @param keySets the keys in force, by `keySource` */
+/**
+ * @param keySets the keys in force, by `keySource`
+ * @param federated the trust domains that the identity in force federates with
+ */
 export async function explainBody(
   body: string,
   resources: Resources,
   workload: Workload,
   keySets: KeySets = {},
+  federated: readonly string[] = [],
 ): Promise<{ status: number; lines: string[] }> {
   const asked = body.split('\n').filter(line => line.trim() !== '');
   if (asked.length === 0) return { status: 400, lines: ['the body has no request: one JSON object a line'] };
   if (asked.length > MAX_LINES)
     return { status: 400, lines: [`more than ${MAX_LINES} requests in one body`] };
-  const explainer = new Explainer(resources, workload, frontDoor(keySets));
+  const explainer = new Explainer(resources, workload, frontDoor(keySets, federated));
   const lines: string[] = [];
   for (const [index, line] of asked.entries()) {
     const parsed = parse(line);

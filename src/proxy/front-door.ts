@@ -13,9 +13,14 @@ import type { ExplainRequest } from '../policy/explain-request.ts';
 
 /**
  * @param keySets the keys that were fetched, by `keySource`; without them only inline `jwks` can accept a token
+ * @param federated the trust domains that the identity in force federates with
  */
-export function frontDoor(keySets: KeySets = {}): FrontDoor {
-  return { peerFault, requestFault, tokens: rules => tokenCheck(rules, keySets) };
+export function frontDoor(keySets: KeySets = {}, federated: readonly string[] = []): FrontDoor {
+  return {
+    peerFault: (principal, trustDomains) => peerFault(principal, [...trustDomains, ...federated]),
+    requestFault,
+    tokens: rules => tokenCheck(rules, keySets),
+  };
 }
 
 function tokenCheck(rules: readonly JwtRule[], keySets: KeySets): TokenCheck {

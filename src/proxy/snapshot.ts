@@ -20,6 +20,7 @@ import {
 } from '../policy/peer-authentication.ts';
 import { selectAuthentication } from '../policy/select.ts';
 import { nameMatcher } from './ext-authz-fields.ts';
+import { checkTrust } from './trust.ts';
 
 export interface Snapshot {
   readonly generation: number;
@@ -30,14 +31,16 @@ export interface Snapshot {
   readonly authenticator: Authenticator | null;
   readonly mtls: EffectiveMtls;
   readonly normalization: PathNormalization;
-  /** Trust domains whose SPIFFE IDs are accepted: the mesh's and its aliases. */
-  readonly trustDomains: readonly string[];
   readonly appendClientCert: boolean;
   /** Request fields that tokens and authorizers write: no trailer may pass for one; null = none. */
   readonly writtenFields: FieldNames | null;
 }
 
-/** Compiles `resources` for one workload. Pure; called on the main thread too, to refuse what does not compile. */
+/**
+ * Compiles `resources` for one workload. Pure; called on the main thread too, to refuse what does not compile.
+ *
+ * @throws Error that says what does not
+ */
 export function compileSnapshot(
   resources: Resources,
   workload: Workload,
@@ -45,6 +48,7 @@ export function compileSnapshot(
   keySets: KeySets,
 ): Snapshot {
   const { mesh } = resources;
+  checkTrust(mesh);
   const authorization = compileAuthorization({
     policies: resources.authorizationPolicies,
     workload,
@@ -68,7 +72,6 @@ export function compileSnapshot(
       rootNamespace: mesh.rootNamespace,
     }),
     normalization: mesh.pathNormalization,
-    trustDomains: [mesh.trustDomain, ...mesh.trustDomainAliases],
     appendClientCert: mesh.forwardClientCert === 'APPEND_FORWARD',
     writtenFields: writtenFields(resources, workload, authorization),
   };

@@ -43,6 +43,7 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     explainDenials: false,
     accessLogTls: false,
     compliancePolicy: null,
+    expiredCrl: 'keep',
     drainSeconds: null,
     adminHosts: [],
     logLevel: 'info',
@@ -288,6 +289,15 @@ t.test('explain takes a file of requests, or flags that describe one', async t =
   t.match(parseExplain(['--port', '80', '--expect', 'maybe']), {
     ok: false,
     message: /--expect must be one of/,
+  });
+});
+
+t.test('a revocation list that is out of date is gone by, unless it is said otherwise', async t => {
+  t.equal(settings('').expiredCrl, 'keep');
+  t.equal(settings('--expired-crl refuse').expiredCrl, 'refuse');
+  t.equal(settings('', { OUTRIDER_EXPIRED_CRL: 'refuse' }).expiredCrl, 'refuse');
+  t.match(run('--certs=/c --expired-crl drop'), {
+    message: /--expired-crl must be one of keep, refuse, not "drop"/,
   });
 });
 

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { testAuthority, testCrl, testIdentity } from '../certificates.ts';
 import { type Case, loadText, runCases } from './cases.ts';
 
 const wrap = (fields: string): string => `kind: MeshConfig\n${fields}\n`;
@@ -64,9 +65,10 @@ const CASES: readonly Case[] = [
   },
   {
     title: 'what is not honoured is a warning that names the field',
-    text: '§caCertificates: [{pem: x}]\n§accessLogFormat: x\ndefaultConfig: {§proxyMetadata: {A: b}, §discoveryAddress: a:1, gatewayTopology: {§numTrustedProxies: 1}}',
+    text: 'caCertificates: [{§spiffeBundleUrl: "https://x", §certSigners: [a]}]\n§accessLogFormat: x\ndefaultConfig: {§proxyMetadata: {A: b}, §discoveryAddress: a:1, gatewayTopology: {§numTrustedProxies: 1}}',
     faults: [
-      'warning caCertificates: not honoured',
+      'warning caCertificates[0].spiffeBundleUrl: not honoured',
+      'warning caCertificates[0].certSigners: not honoured',
       'warning accessLogFormat: not honoured',
       'warning defaultConfig.proxyMetadata: not honoured',
       'warning defaultConfig.discoveryAddress: not honoured',
@@ -166,6 +168,8 @@ t.test('what no file says is as in Istio', async t => {
     accessLogEncoding: 'TEXT',
     enableAutoMtls: true,
     outboundTrafficPolicy: 'ALLOW_ANY',
+    caCertificates: [],
+    caCrl: null,
     minTlsVersion: 'TLSv1.2',
     tlsCipherSuites: null,
     tlsGroups: null,
@@ -189,6 +193,8 @@ t.test('every field comes out as data', async t => {
     accessLogEncoding: 'JSON',
     enableAutoMtls: false,
     outboundTrafficPolicy: 'REGISTRY_ONLY',
+    caCertificates: [],
+    caCrl: null,
     minTlsVersion: 'TLSv1.3',
     tlsCipherSuites: ['ECDHE-RSA-AES128-GCM-SHA256'],
     tlsGroups: null,
@@ -276,4 +282,64 @@ t.test('a second mesh config is refused, and the first is named', async t => {
       },
     ],
   });
+});
+
+const authority = await testAuthority();
+const workload = await testIdentity(authority, 'foo/sleep');
+const list = await testCrl(authority, ['01']);
+const block = (pem: string): string => `|\n      ${pem.trim().split('\n').join('\n      ')}`;
+
+runCases(
+  [
+    {
+      title: 'caCertificates and caCrl that are honoured',
+      text: `caCertificates:\n  - trustDomains: [other.example]\n    pem: ${block(`# old\n${authority.rootPem}`)}\n  - pem: ${block(authority.rootPem)}\ncaCrl: ${block(list)}`,
+    },
+    {
+      title: 'caCertificates that are none',
+      text: `caCertificates:\n  - pem: §x\n  - pem: §""\n  - pem: §${block(workload.certChainPem)}\n  - pem: §${block(list)}\n  - pem: §${block(`${authority.rootPem}\n-----BEGIN CERTIFICATE-----`)}\n  - pem: §${block(authority.rootPem.replace('MII', 'AAA'))}\n  - §trustDomains: [§a_b]`,
+      faults: [
+        'error caCertificates[0].pem: must be PEM blocks of CERTIFICATE',
+        'error caCertificates[1].pem: must be PEM blocks of CERTIFICATE',
+        'error caCertificates[2].pem: block 1 is no CA',
+        'error caCertificates[3].pem: must be PEM blocks of CERTIFICATE',
+        'error caCertificates[4].pem: must be PEM blocks of CERTIFICATE',
+        'error caCertificates[5].pem: block 1 cannot be read as a certificate',
+        'error caCertificates[6]: must have pem',
+        'error caCertificates[6].trustDomains[0]: "a_b" is not a DNS name',
+      ],
+    },
+    {
+      title: 'caCrl is a path or lists',
+      text: 'caCrl: §/no/such/crl.pem',
+      faults: ['warning caCrl: the file /no/such/crl.pem does not exist or cannot be read'],
+    },
+    {
+      title: 'caCrl that holds certificates',
+      text: `caCrl: §${block(authority.rootPem)}`,
+      faults: ['error caCrl: is neither a path nor PEM blocks of X509 CRL'],
+    },
+  ],
+  wrap,
+  'mesh.yaml',
+);
+
+t.test('who is believed besides, and what was revoked, is read as it is written', async t => {
+  const read = loadText(
+    wrap(
+      `caCertificates:\n  - trustDomains: [other.example]\n    pem: ${block(authority.rootPem)}\n  - pem: ${block(authority.rootPem)}\ncaCrl: ${block(list)}`,
+    ),
+  );
+  const path = loadText(wrap('caCrl: /etc/hostname'));
+  if (!read.ok || !path.ok) return t.fail('refused');
+  const { caCertificates, caCrl } = read.resources.mesh;
+  t.strictSame(
+    caCertificates.map(({ pem, trustDomains }) => [pem.trim(), trustDomains]),
+    [
+      [authority.rootPem.trim(), ['other.example']],
+      [authority.rootPem.trim(), null],
+    ],
+  );
+  t.match(caCrl, { pem: list.trim() });
+  t.strictSame(path.resources.mesh.caCrl, { path: '/etc/hostname' });
 });

@@ -302,17 +302,42 @@ for (const code of [status.INVALID_ARGUMENT, status.UNIMPLEMENTED]) {
   });
 }
 
-t.test('roots of other trust domains are passed over, and said once', async t => {
-  const federatedBundles = { 'spiffe://other.example': derOf(stranger.rootPem) };
+t.test('bundles of other trust domains stand beside the own one, each for its own trust domain', async t => {
+  const federatedBundles = {
+    'spiffe://other.example': derOf(stranger.rootPem),
+    'spiffe://cluster.local': derOf(stranger.rootPem),
+    'spiffe://broken.example': Buffer.from('x'),
+    'spiffe://leaf.example': sleep.x509Svid,
+    'spiffe://empty.example': Buffer.alloc(0),
+    'spiffe://__proto__': derOf(stranger.rootPem),
+    'https://nobody.example': derOf(stranger.rootPem),
+  };
   const server = await startWorkloadApi(t, { svids: [sleep], federatedBundles });
   const asking = new Asking(t, server.target);
   await asking.source.start();
-  server.say({ svids: [await next()], federatedBundles });
-  await asking.untilGeneration(2);
-  t.equal(derOf(asking.source.current!.rootPem).compare(sleep.bundle), 0, 'the own roots only');
+  const { rootPem, federated, trustEpoch } = asking.source.current!;
+  t.equal(derOf(rootPem).compare(sleep.bundle), 0, 'the own roots only');
+  t.strictSame(
+    Object.entries(federated).map(([domain, pem]) => [domain, pem !== '']),
+    [
+      ['__proto__', true],
+      ['broken.example', false],
+      ['empty.example', false],
+      ['leaf.example', false],
+      ['other.example', true],
+    ],
+  );
+  const unusable = ['https://nobody.example', 'spiffe://broken.example', 'spiffe://empty.example'];
   t.match(asking.warnings, [
-    [/federated bundles are passed over/, { trustDomains: ['spiffe://other.example'] }],
+    [/federated bundles that cannot be used/, { trustDomains: [...unusable, 'spiffe://leaf.example'] }],
   ]);
+  server.say({
+    svids: [sleep],
+    federatedBundles: { ...federatedBundles, 'spiffe://new.example': sleep.bundle },
+  });
+  await asking.untilGeneration(2);
+  t.not(asking.source.current!.trustEpoch, trustEpoch);
+  t.equal(asking.warnings.length, 1, 'said once');
 });
 
 t.test('revocation lists come with the identity and go with it', async t => {
