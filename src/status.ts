@@ -1,6 +1,7 @@
 /** What the admin ports say of the sidecar: whether it is ready, and whose certificates are in force. Never a key. */
 import type { Fault } from './config/resources.ts';
-import type { CertificateSummary, IdentityFault, IdentityGeneration } from './identity/svid.ts';
+import type { IdentityFault } from './identity/identity-fault.ts';
+import type { CertificateSummary, IdentityGeneration } from './identity/svid.ts';
 
 /** The main thread's state as the admin ports see it. */
 export interface SidecarStatus {

@@ -1,5 +1,5 @@
 /** Certificates as a person reads them. */
-import type { IdentityFault } from '../identity/svid.ts';
+import type { IdentityFault } from '../identity/identity-fault.ts';
 import type { ShownCertificate, ShownRevocations } from './certs-show.ts';
 
 const SECOND = 1_000;

@@ -4,7 +4,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
-import { type IdentityFault, type IdentityFiles, identityFault } from './svid.ts';
+import { type IdentityFault, identityFault } from './identity-fault.ts';
+import type { IdentityFiles } from './svid.ts';
 
 /** The bytes of one look at the folder. */
 export type Reading =

@@ -1,12 +1,8 @@
 /** The identity in force and the last fault, whatever the source: only what is good as a whole replaces the last good one. */
+
+import { type IdentityFault, identityFault } from './identity-fault.ts';
 import type { IdentityEvents } from './source.ts';
-import {
-  checkIdentity,
-  type IdentityFault,
-  type IdentityFiles,
-  type IdentityGeneration,
-  identityFault,
-} from './svid.ts';
+import { checkIdentity, type IdentityFiles, type IdentityGeneration } from './svid.ts';
 
 export interface IdentityInForceOptions {
   /** The folder or the address, for messages. */

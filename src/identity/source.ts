@@ -1,5 +1,6 @@
 /** What the sidecar asks of whatever its identity comes from: a folder of files, or a SPIFFE Workload API. */
-import type { IdentityFault, IdentityGeneration } from './svid.ts';
+import type { IdentityFault } from './identity-fault.ts';
+import type { IdentityGeneration } from './svid.ts';
 
 /** Alive from `start` to `close`; no timer, watch or connection is left after that. */
 export interface IdentitySource {

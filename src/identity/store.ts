@@ -1,9 +1,10 @@
 /** The workload's identity as it stands on disk: watched, checked as a whole, swapped whole, the last good one kept. */
 import { FolderWatch } from './folder-watch.ts';
+import type { IdentityFault } from './identity-fault.ts';
 import { type Reading, readOnce, readSettled } from './identity-files.ts';
 import { IdentityInForce } from './in-force.ts';
 import type { IdentityEvents, IdentitySource } from './source.ts';
-import type { IdentityFault, IdentityGeneration } from './svid.ts';
+import type { IdentityGeneration } from './svid.ts';
 
 export interface IdentityStoreOptions extends IdentityEvents {
   /** The folder of cert-chain.pem, key.pem, root-cert.pem and, when present, crl.pem. */

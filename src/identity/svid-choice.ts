@@ -4,8 +4,9 @@ import { readCertificate } from './certificate.ts';
 import { maySign } from './chain.ts';
 import { elements } from './der.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
+import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
 import { isTrustDomain } from './spiffe.ts';
-import { type IdentityFault, type IdentityFaultReason, type IdentityFiles, identityFault } from './svid.ts';
+import type { IdentityFiles } from './svid.ts';
 import type { X509Svid, X509SvidResponse } from './x509-svid-response.ts';
 
 export type SvidChoice =

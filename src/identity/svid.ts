@@ -7,6 +7,7 @@ import { readCertificate, readIssuer } from './certificate.ts';
 import { chainFault, date, type Link, maySign } from './chain.ts';
 import { readCrl } from './crl.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
+import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
 import { firstToExpire } from './own-path.ts';
 import { isLeafKeyUsage, spiffeIdOf } from './peer.ts';
 import { type PemBlock, readPem } from './pem.ts';
@@ -46,52 +47,6 @@ export interface IdentityGeneration {
   readonly roots: readonly CertificateSummary[];
 }
 
-/** Why files are no identity; the same word in the log, the metric and `/certs`. */
-export const IDENTITY_FAULT_REASONS = Object.freeze([
-  'folder_missing',
-  'file_missing',
-  'file_unreadable',
-  'file_too_large',
-  'file_unstable',
-  'file_empty',
-  'not_pem',
-  'bad_certificate',
-  'bad_key',
-  'key_encrypted',
-  'key_mismatch',
-  'expired',
-  'not_yet_valid',
-  'is_ca',
-  'bad_key_usage',
-  'malformed_san',
-  'no_uri_san',
-  'many_uri_sans',
-  'bad_spiffe_id',
-  'root_is_no_ca',
-  'untrusted',
-  'bad_crl',
-  'crl_incomplete',
-  'crl_expired',
-  'unusable',
-  'workload_api_away',
-  'workload_api_silent',
-  'workload_api_denied',
-  'workload_api_refused',
-  'bad_response',
-  'no_svid',
-  'svid_not_found',
-] as const);
-
-export type IdentityFaultReason = (typeof IDENTITY_FAULT_REASONS)[number];
-
-export interface IdentityFault {
-  /** The file's name as it stands in the folder; the folder itself for `folder_missing`; a Workload API's address. */
-  readonly file: string;
-  readonly reason: IdentityFaultReason;
-  /** One line: the file, what is wrong, what to do. */
-  readonly message: string;
-}
-
 export interface IdentityFiles {
   readonly certChain: Buffer;
   readonly key: Buffer;
@@ -119,11 +74,6 @@ export function checkIdentity(files: IdentityFiles, now: number, generation: num
     if (error instanceof Rejection) return { ok: false, fault: error.fault };
     throw error;
   }
-}
-
-/** Makes a fault; the message is always `<file>: <what>; <to do>`. */
-export function identityFault(file: string, reason: IdentityFaultReason, text: string): IdentityFault {
-  return { file, reason, message: `${file}: ${text}` };
 }
 
 /** Carries a fault out of the nested checks; never leaves this file. */

@@ -4,14 +4,10 @@
  */
 import type { WorkloadEndpoint } from '../config/workload-endpoint.ts';
 import { Backoff } from './backoff.ts';
+import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
 import { IdentityInForce } from './in-force.ts';
 import type { IdentityEvents, IdentitySource } from './source.ts';
-import {
-  type IdentityFault,
-  type IdentityFaultReason,
-  type IdentityGeneration,
-  identityFault,
-} from './svid.ts';
+import type { IdentityGeneration } from './svid.ts';
 import { chooseSvid, rewordFault } from './svid-choice.ts';
 import { loadGrpc, openSvidStream, type Protobuf, type SvidStream } from './workload-stream.ts';
 import { readX509SvidResponse, type X509SvidResponse } from './x509-svid-response.ts';

@@ -1,6 +1,7 @@
 import t from 'tap';
+import { identityFault } from '../../src/identity/identity-fault.ts';
 import { IdentityInForce } from '../../src/identity/in-force.ts';
-import { type IdentityFiles, identityFault } from '../../src/identity/svid.ts';
+import type { IdentityFiles } from '../../src/identity/svid.ts';
 import { type IdentityPems, testAuthority, testIdentity } from '../certificates.ts';
 
 const authority = await testAuthority();

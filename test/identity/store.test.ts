@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import t from 'tap';
+import type { IdentityFault } from '../../src/identity/identity-fault.ts';
 import { IdentityStore, type IdentityStoreOptions } from '../../src/identity/store.ts';
-import type { IdentityFault, IdentityGeneration } from '../../src/identity/svid.ts';
+import type { IdentityGeneration } from '../../src/identity/svid.ts';
 import {
   type IdentityPems,
   temporaryFolder,
