@@ -2,7 +2,7 @@
 import { BULK_CASES } from './bulk.ts';
 import type { Case } from './case.ts';
 import { FLAT_CASE } from './flat.ts';
-import { HANDSHAKES_CASE } from './handshakes.ts';
+import { HANDSHAKES_CASE, RESUMED_CASE } from './handshakes.ts';
 import { HTTP_CASES } from './http.ts';
 import { IDLE_CASE } from './idle.ts';
 import { RATE_CASE } from './rate.ts';
@@ -13,6 +13,7 @@ export const CASES: readonly Case[] = [
   RATE_CASE,
   ...BULK_CASES,
   HANDSHAKES_CASE,
+  RESUMED_CASE,
   IDLE_CASE,
   START_CASE,
   FLAT_CASE,

@@ -1,15 +1,17 @@
 /**
- * Full mutual-TLS handshakes, one after another on a few connections at once: connect, finish the handshake, close,
- * wait until the other side has closed too, which it does only after it has judged the client's certificate. No session
- * is kept. A child of the bench.
+ * Mutual-TLS handshakes, one after another on a few connections at once: connect, finish the handshake, close, wait until
+ * the other side has closed too, which it does only after it has judged the client's certificate. All of them whole, or
+ * all resumed from the session of a first one. A child of the bench.
  */
-import { connect, createSecureContext } from 'node:tls';
+import { connect, createSecureContext, type TLSSocket } from 'node:tls';
 import { SERVICE_HOST } from '../workload.ts';
 import { begin, clientTls, type Destination, end, Faults, job } from './protocol.ts';
 
 export interface HandshakesJob extends Destination {
   readonly identity: string;
   readonly concurrency: number;
+  /** Every one resumes; otherwise none does. */
+  readonly resumed: boolean;
   readonly warmupSeconds: number;
   readonly seconds: number;
 }
@@ -19,6 +21,7 @@ const faults = new Faults();
 const secureContext = createSecureContext(clientTls(task.identity));
 let done = 0;
 let running = true;
+const session = task.resumed ? await firstSession() : null;
 
 for (let i = 0; i < task.concurrency; i++) handshake();
 setTimeout(() => {
@@ -39,18 +42,37 @@ setTimeout(() => {
   }, task.seconds * 1000);
 }, task.warmupSeconds * 1000);
 
-function handshake(): void {
-  let finished = false;
-  const socket = connect({
+/** Of a whole handshake, which the server ends with a ticket. */
+function firstSession(): Promise<Buffer> {
+  const socket = open(null);
+  return new Promise((resolve, reject) => {
+    socket.once('session', given => {
+      resolve(given);
+      socket.destroy();
+    });
+    socket.once('error', reject);
+    socket.resume();
+  });
+}
+
+function open(session: Buffer | null): TLSSocket {
+  return connect({
     host: '127.0.0.1',
     port: task.port,
     servername: SERVICE_HOST,
     secureContext,
     checkServerIdentity: () => undefined,
+    ...(session !== null && { session }),
   });
+}
+
+function handshake(): void {
+  let finished = false;
+  const socket = open(session);
   socket.once('secureConnect', () => {
     finished = true;
-    if (socket.isSessionReused()) faults.add('a session was resumed');
+    if (socket.isSessionReused() !== task.resumed)
+      faults.add(task.resumed ? 'a session was not resumed' : 'a session was resumed');
     socket.end();
   });
   socket.on('data', () => faults.add('bytes that nobody asked for'));

@@ -1,4 +1,4 @@
-/** TLS to other workloads and to external hosts: judged before one byte is sent, no session kept. */
+/** TLS to other workloads and to external hosts: judged before one byte is sent, on resumed connections too. */
 import { isIP } from 'node:net';
 import {
   type ConnectionOptions,
@@ -7,46 +7,99 @@ import {
   type SecureContext,
   type TLSSocket,
 } from 'node:tls';
-import type { Originated, OriginateOptions, Originator, TlsMaterial } from './tls.ts';
+import type {
+  HandshakeFacts,
+  Opening,
+  Originated,
+  OriginateOptions,
+  Originator,
+  TlsMaterial,
+} from './tls.ts';
 import { contextOptions, factsOf, judged, withoutCertificates } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
 import { groupOfClient } from './tls-group.ts';
+import { type KeptSession, SessionStore } from './tls-sessions.ts';
 import type { TlsSettings } from './tls-settings.ts';
 
 const MAX_SIMPLE = 64;
 
+/** A context, and the sessions that were made with it. */
+interface Door {
+  readonly context: SecureContext;
+  readonly sessions: SessionStore;
+}
+
 /** Contexts are made once a generation: each costs 250 µs, which tls.connect would pay a connection. */
 export class ContextOriginator implements Originator {
   #tls: TlsSettings;
-  #mutual: SecureContext;
+  #mutual: Door;
   /** SIMPLE contexts by their roots; a handful of configured files. */
-  readonly #simple = new Map<string | null, SecureContext>();
+  readonly #simple = new Map<string | null, Door>();
 
   constructor(material: TlsMaterial, tls: TlsSettings) {
     this.#tls = tls;
-    this.#mutual = createSecureContext(contextOptions(material, tls));
+    this.#mutual = doorOf(material, tls);
   }
 
-  connect<P>(options: OriginateOptions<P>, done: Originated<P>): TLSSocket {
-    const context = options.mode === 'SIMPLE' ? this.#simpleContext(options.roots ?? null) : this.#mutual;
-    return originate(context, options, done);
+  connect<P>(options: OriginateOptions<P>, done: Originated<P>): Opening {
+    const door = options.mode === 'SIMPLE' ? this.#simpleDoor(options.roots ?? null) : this.#mutual;
+    return originate(door, options, done);
   }
 
   replace(material: TlsMaterial, tls: TlsSettings = this.#tls): void {
-    this.#mutual = createSecureContext(contextOptions(material, tls));
-    if (tls !== this.#tls) this.#simple.clear();
+    this.#mutual = doorOf(material, tls);
+    this.#simple.clear();
     this.#tls = tls;
   }
 
-  #simpleContext(rootPem: string | null): SecureContext {
-    let context = this.#simple.get(rootPem);
-    if (!context) {
+  #simpleDoor(rootPem: string | null): Door {
+    let door = this.#simple.get(rootPem);
+    if (!door) {
       if (this.#simple.size >= MAX_SIMPLE) this.#simple.clear(); // files that were rotated leave theirs behind
-      context = createSecureContext(contextOptions({ rootPem }, this.#tls));
-      this.#simple.set(rootPem, context);
+      door = doorOf({ rootPem }, this.#tls);
+      this.#simple.set(rootPem, door);
     }
-    return context;
+    return door;
   }
+}
+
+function doorOf(material: TlsMaterial | { readonly rootPem: string | null }, tls: TlsSettings): Door {
+  const context = createSecureContext(contextOptions(material, tls, { tickets: true }));
+  return { context, sessions: new SessionStore() };
+}
+
+/** What sessions are kept apart by. */
+function keyOf<P>(to: OriginateOptions<P>): string | null {
+  const { host, port, servername, mode, alpn, expects } = to;
+  if (expects === undefined) return null;
+  return JSON.stringify([host, port, servername, mode, alpn ?? null, expects]);
+}
+
+/**
+ * A session that does not work out is no failed connection: a handshake without one follows, unless the server did not
+ * resume it anyway, or the connection is the caller's.
+ */
+function originate<P>(door: Door, to: OriginateOptions<P>, done: Originated<P>): Opening {
+  const key = keyOf(to);
+  const offered = key === null ? null : door.sessions.find(key, Date.now());
+  if (key === null || offered === null) return shake({ door, to, key, offered: null, done });
+  const until = performance.now() + to.timeoutMs;
+  let current = shake({
+    door,
+    to,
+    key,
+    offered,
+    done: (...outcome) => {
+      const [reason] = outcome;
+      if (reason !== null) door.sessions.forget(key, offered);
+      const again = reason !== null && !to.socket && current.spoiled;
+      const timeoutMs = until - performance.now();
+      if (again && timeoutMs > 0) {
+        current = shake({ door, to: { ...to, timeoutMs }, key, offered: null, done });
+      } else done(...outcome);
+    },
+  });
+  return { destroy: () => current.destroy() };
 }
 
 /** What tls.connect hands on to the socket; its types leave them out. */
@@ -56,7 +109,85 @@ interface SocketOptions {
   onread?: OriginateOptions<never>['onread'];
 }
 
-function originate<P>(secureContext: SecureContext, to: OriginateOptions<P>, done: Originated<P>): TLSSocket {
+interface Shake<P> {
+  readonly door: Door;
+  readonly to: OriginateOptions<P>;
+  /** Null = no session is kept. */
+  readonly key: string | null;
+  readonly offered: KeptSession | null;
+  readonly done: Originated<P>;
+}
+
+/** One handshake under way. */
+interface Shaking extends Opening {
+  /** The server was reached, and nobody but the session may be to blame for what became of it. */
+  readonly spoiled: boolean;
+}
+
+function shake<P>({ door, to, key, offered, done }: Shake<P>): Shaking {
+  const socket = connect(socketOptions(door.context, to, offered));
+  const shaking = { spoiled: false, destroy };
+  let settled = false;
+  let kept: Omit<KeptSession, 'session'> | null = null;
+  function settle(): boolean {
+    if (settled) return false;
+    settled = true;
+    clearTimeout(timer);
+    return true;
+  }
+  function fail(reason: string): void {
+    if (!settle()) return;
+    socket.destroy();
+    done(reason, null, null, null);
+  }
+  function destroy(): void {
+    shaking.spoiled = false;
+    socket.destroy();
+  }
+  const timer = setTimeout(
+    () => fail(socket.connecting ? 'connect_timeout' : 'handshake_timeout'),
+    to.timeoutMs,
+  );
+  socket.once('connect', () => {
+    shaking.spoiled = true;
+  });
+  socket.on('error', error => fail(tlsFailure(error))); // stays: a socket without one takes the thread down
+  socket.once('close', () => fail('aborted'));
+  socket.once('secureConnect', () => {
+    if (settled) return;
+    shaking.spoiled = socket.isSessionReused();
+    const facts = factsWith(socket, offered);
+    const verdict = judged(to.judge, facts);
+    if (!verdict.ok) {
+      fail(verdict.reason);
+      return;
+    }
+    if (verdict.proof) kept = { proof: verdict.proof, authorizationError: facts.authorizationError };
+    if (settle()) done(null, socket, verdict.value, withoutCertificates(facts));
+  });
+  if (key !== null) keepSessions();
+  return shaking;
+
+  /** TLS 1.3 sends them after the handshake, TLS 1.2 in it; Node tells of both after `secureConnect`. */
+  function keepSessions(): void {
+    const { sessions } = door;
+    if (key === null) return;
+    socket.on('session', session => {
+      if (kept !== null) sessions.keep(key, { session, ...kept }, Date.now());
+    });
+    // A server that thinks better of a session after the handshake only closes: the next connection must not meet that too.
+    if (offered === null) return;
+    socket.once('close', () => {
+      if (socket.bytesRead === 0) sessions.forget(key, offered);
+    });
+  }
+}
+
+function socketOptions<P>(
+  secureContext: SecureContext,
+  to: OriginateOptions<P>,
+  offered: KeptSession | null,
+): ConnectionOptions & SocketOptions {
   const options: ConnectionOptions & SocketOptions = {
     host: to.host,
     port: to.port,
@@ -70,32 +201,18 @@ function originate<P>(secureContext: SecureContext, to: OriginateOptions<P>, don
   if (to.alpn) options.ALPNProtocols = [...to.alpn];
   if (to.socket) options.socket = to.socket;
   if (to.onread) options.onread = to.onread;
-  const socket = connect(options);
-  let settled = false;
-  const settle = (): boolean => {
-    if (settled) return false;
-    settled = true;
-    clearTimeout(timer);
-    return true;
-  };
-  const fail = (reason: string): void => {
-    if (!settle()) return;
-    socket.destroy();
-    done(reason, null, null, null);
-  };
-  const timer = setTimeout(
-    () => fail(socket.connecting ? 'connect_timeout' : 'handshake_timeout'),
-    to.timeoutMs,
-  );
-  socket.on('error', error => fail(tlsFailure(error))); // stays: a socket without one takes the thread down
-  socket.once('close', () => fail('aborted'));
-  socket.once('secureConnect', () => {
-    if (settled) return;
-    const der = socket.getPeerX509Certificate()?.raw ?? null;
-    const facts = factsOf(socket, der, groupOfClient(socket));
-    const verdict = judged(to.judge, facts);
-    if (!verdict.ok) fail(verdict.reason);
-    else if (settle()) done(null, socket, verdict.value, withoutCertificates(facts));
-  });
-  return socket;
+  if (offered !== null) options.session = offered.session;
+  return options;
+}
+
+/** The certificates of a resumed connection are those that its session was given out with: Node shows none. */
+function factsWith(socket: TLSSocket, offered: KeptSession | null): HandshakeFacts {
+  const group = groupOfClient(socket);
+  if (!socket.isSessionReused()) {
+    return factsOf(socket, socket.getPeerX509Certificate()?.raw ?? null, group);
+  }
+  const [leaf, ...signers] = offered?.proof.chain ?? [];
+  const der = leaf === undefined ? null : Buffer.from(leaf);
+  const authorizationError = offered?.authorizationError ?? null;
+  return { ...factsOf(socket, der, group), signers: () => signers, authorizationError };
 }

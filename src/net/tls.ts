@@ -127,6 +127,11 @@ export interface OriginateOptions<P> {
   readonly roots?: string | null;
   /** Protocols to offer, best first. */
   readonly alpn?: readonly string[];
+  /**
+   * Whom the judge will believe, in words. A session is kept when the judge gives its proof, and offered to the same
+   * address under the same name where the same is expected. Absent = every handshake is a whole one.
+   */
+  readonly expects?: string;
   /** A connection to `host:port` that is there already; absent = one is made. */
   readonly socket?: Socket;
   /** From the call to the end of the handshake, in ms. */
@@ -144,12 +149,17 @@ export type Originated<P> = (
   facts: HandshakeFacts | null,
 ) => void;
 
+/** A connection that is being made. */
+export interface Opening {
+  /** Before `done`, which is called with `aborted` then. */
+  destroy(): void;
+}
+
 /** Opens TLS connections with one generation of key material. */
 export interface Originator {
-  /** Returns the socket at once; destroying it before `done` is answered with `aborted`. */
-  connect<P>(options: OriginateOptions<P>, done: Originated<P>): TLSSocket;
+  connect<P>(options: OriginateOptions<P>, done: Originated<P>): Opening;
   /**
-   * Connections that begin from now on use `material` and, where given, `tls`.
+   * Connections that begin from now on use `material` and, where given, `tls`; sessions made before are forgotten.
    *
    * @throws Error of node:tls when OpenSSL does not take the material; the old one stays in force
    */

@@ -10,6 +10,7 @@ import { sameTls, type TlsSettings, tlsSettings } from '../net/tls-settings.ts';
 import type { OpenTls } from './cluster.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import type { UpstreamTls } from './route.ts';
+import { withProof } from './session-proof.ts';
 
 type Security = UpstreamTls & { tls: true };
 
@@ -85,6 +86,7 @@ export class UpstreamTlsDoor {
         timeoutMs: to.timeoutMs,
         mode: security.mode,
         roots: door.roots,
+        expects: JSON.stringify(security),
         judge: facts => this.#judge(facts, security, to.host),
         ...(inlet !== null && { onread: inlet.onread() }),
         ...(over !== undefined && { socket: over }),
@@ -122,14 +124,17 @@ export class UpstreamTlsDoor {
   #judge(facts: HandshakeFacts, security: Security, host: string): Judgement<string> {
     return security.mode === 'ISTIO_MUTUAL'
       ? this.#judgeWorkload(facts, security.subjectAltNames)
-      : judgeServer({
-          der: facts.der,
-          authorizationError: facts.authorizationError,
-          host: security.sni || host,
-          subjectAltNames: security.subjectAltNames,
-          insecureSkipVerify: security.insecureSkipVerify,
-          now: Date.now(),
-        });
+      : withProof(
+          judgeServer({
+            der: facts.der,
+            authorizationError: facts.authorizationError,
+            host: security.sni || host,
+            subjectAltNames: security.subjectAltNames,
+            insecureSkipVerify: security.insecureSkipVerify,
+            now: Date.now(),
+          }),
+          facts,
+        );
   }
 
   /** The peer's SPIFFE ID must be one of `expected`; none expected: the chain and the trust domain decide. */
@@ -146,6 +151,6 @@ export class UpstreamTlsDoor {
     const { uri } = verdict.peer.id;
     if (expected.length > 0 && !expected.includes(uri))
       return { ok: false, reason: `unexpected identity ${uri}` };
-    return { ok: true, value: uri };
+    return { ok: true, value: uri, proof: verdict.peer };
   }
 }

@@ -81,20 +81,27 @@ t.test('every connection is judged, also after a good one', async t => {
 });
 
 for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
-  t.test(`a session of a good connection is not resumed with a bad peer on ${version}`, async t => {
-    const ticketKeys = Buffer.alloc(48, 7);
-    const options = { ticketKeys, minVersion: version, maxVersion: version };
-    const peer = await startTlsPeer(t, httpbin, answerOnce, options);
+  t.test(`a session of a good connection is resumed with that peer, and no other, on ${version}`, async t => {
+    const resumed: boolean[] = [];
+    const answer = (socket: TLSSocket): void => {
+      resumed.push(socket.isSessionReused());
+      answerOnce(socket);
+    };
+    const peer = await startTlsPeer(t, httpbin, answer, { minVersion: version, maxVersion: version });
     const { wire } = await startClient(
       t,
       service({ host: 'httpbin.foo', endpoints: [peer.port], policy: mutual(HTTPBIN) }),
     );
-    t.equal((await wire.ask(ASK)).status, 200);
-    await peer.quiet();
+    for (let i = 0; i < 3; i++) {
+      t.equal((await wire.ask(ASK)).status, 200);
+      await peer.quiet();
+    }
+    t.strictSame(resumed, [false, true, true]);
     const heard = peer.received().length;
     peer.present(other);
-    t.equal((await wire.ask(ASK)).status, 503);
+    for (let i = 0; i < 2; i++) t.equal((await wire.ask(ASK)).status, 503);
     await peer.quiet();
+    t.notOk(resumed.slice(3).includes(true));
     t.equal(peer.received().length, heard);
   });
 }
