@@ -19,6 +19,7 @@ import type { EgressPort } from './proxy/egress.ts';
 import { Inbound } from './proxy/inbound.ts';
 import { meshTls } from './proxy/mesh-tls.ts';
 import { Outbound } from './proxy/outbound.ts';
+import { Revalidation } from './proxy/revalidation.ts';
 import { compileSnapshot, type Snapshot, withKeySets } from './proxy/snapshot.ts';
 import { trustOf } from './proxy/trust.ts';
 import { UpstreamTlsDoor } from './proxy/upstream-tls.ts';
@@ -44,6 +45,7 @@ class DataPlane {
   #outboundConnections = new Connections();
   #recorder: Recorder;
   #sink: LineSink;
+  #revalidation: Revalidation;
   #tls: UpstreamTlsDoor;
   #clusters: Clusters;
   #authorizers: Authorizers;
@@ -82,6 +84,14 @@ class DataPlane {
     });
     const clock = this.#clock;
     const recorder = this.#recorder;
+    this.#revalidation = new Revalidation({
+      clock,
+      graceMs: settings.revalidationGraceSeconds * 1_000,
+      refusal: (peer, now) => this.#trust.refusal(peer, now),
+      count: (direction, reason) => recorder.connectionEnds(direction, reason),
+      report: fields => log.warn('open connections end', { ...fields, worker: start.id }),
+    });
+    const peers = this.#revalidation;
     const http = {
       headerTimeoutMs: settings.headerTimeoutMs,
       idleTimeoutMs: settings.idleTimeoutMs,
@@ -94,7 +104,14 @@ class DataPlane {
     });
     this.#clusters = new Clusters(
       this.#snapshot,
-      { clock, recorder, openTls: this.#tls.open, warn: log.warn, loops: socket => this.#loops(socket) },
+      {
+        clock,
+        recorder,
+        openTls: this.#tls.open,
+        peers,
+        warn: log.warn,
+        loops: socket => this.#loops(socket),
+      },
       (host, port) => this.#isOwn(host, port),
     );
     this.#authorizers = new Authorizers(this.#snapshot, {
@@ -112,6 +129,7 @@ class DataPlane {
         detectTimeoutMs: settings.detectTimeoutMs,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
         tcpIdleTimeoutMs: settings.idleTimeoutMs,
+        revalidationGraceMs: settings.revalidationGraceSeconds * 1_000,
         compliancePolicy: settings.compliancePolicy,
         logTls: settings.accessLogTls,
         denials: { explain: settings.explainDenials, tell: settings.dev },
@@ -120,6 +138,7 @@ class DataPlane {
       clock,
       recorder,
       connections: this.#inboundConnections,
+      revalidation: this.#revalidation,
       tracer: () => this.#tracer,
       warn: log.warn,
       sessions: { ticketSecret: start.ticketSecret, believed: new BelievedChains(start.believed) },
@@ -131,6 +150,7 @@ class DataPlane {
       recorder,
       connections: this.#outboundConnections,
       clusters: this.#clusters,
+      peers,
       tracer: () => this.#tracer,
     });
     this.#sweep = setInterval(() => {
@@ -209,6 +229,7 @@ class DataPlane {
     this.#inbound.replaceSnapshot(this.#snapshot, this.#trust);
     this.#outbound.replaceSnapshot(this.#snapshot);
     this.#tls.renew(this.#trust);
+    this.#revalidation.configurationChanged(this.#inbound.policed());
     await this.#openEgress(message.egress);
     await this.#startTracing();
   }
@@ -241,6 +262,7 @@ class DataPlane {
     this.#inbound.replaceIdentity(identity, this.#trust);
     this.#authorizers.renew();
     this.#outbound.replaceIdentity(identity);
+    this.#revalidation.identityChanged();
   }
 
   /** Stops accepting and finishes what is in flight; outbound only when the app is gone. */

@@ -33,6 +33,7 @@ const POLICIES = ['fips-140-2', 'fips-140-3', 'pqc'] as const satisfies readonly
 type Listener = keyof typeof DEFAULT_LISTENERS;
 
 const MAX_DRAIN_SECONDS = 86_400; // a day
+const GRACE_SECONDS = 5; // longer than most requests take
 const MAX_TIMEOUT_MS = 86_400_000;
 const MAX_WORKERS = 256;
 const MAX_CONNECTIONS = 1_000_000;
@@ -129,6 +130,11 @@ export const RUN_USAGE: Usage = {
       help: 'a revocation list that is out of date, and no newer one came: keep goes by it (default), refuse\nlets no peer of its CA in',
     },
     { name: 'drain-seconds', value: 'N', help: 'how long SIGTERM waits for requests in flight; default 5' },
+    {
+      name: 'revalidation-grace-seconds',
+      value: 'N',
+      help: `how long an open connection may go on whose peer or policy speaks against it now (expired, revoked,\nno longer trusted, denied); 0 = it is closed at once; default ${GRACE_SECONDS}`,
+    },
     {
       name: 'admin-host',
       value: 'NAME',
@@ -230,6 +236,10 @@ function build(source: Source): RunSettings {
     compliancePolicy: source.read('compliance-policy', (name, text) => readChoice(name, text, POLICIES)),
     expiredCrl: source.read('expired-crl', (name, text) => readChoice(name, text, EXPIRED_CRL)) ?? 'keep',
     drainSeconds: source.read('drain-seconds', (name, text) => readWhole(name, text, 0, MAX_DRAIN_SECONDS)),
+    revalidationGraceSeconds:
+      source.read('revalidation-grace-seconds', (name, text) =>
+        readWhole(name, text, 0, MAX_DRAIN_SECONDS),
+      ) ?? GRACE_SECONDS,
     adminHosts: source.readAll('admin-host', (name, text) => readNonEmpty(name, text, 'a host name')),
     logLevel:
       source.read('log-level', (name, text) => readChoice(name, text, ['debug', 'info', 'warn', 'error'])) ??

@@ -47,6 +47,8 @@ export interface RunSettings extends Limits {
   /** What holds when a revocation list is out of date and no newer one came. */
   readonly expiredCrl: 'keep' | 'refuse';
   readonly drainSeconds: number | null;
+  /** How long an open connection that is not believed or allowed any more may go on; 0 = it is closed at once. */
+  readonly revalidationGraceSeconds: number;
   /** Host names that admin answers besides loopback ones. */
   readonly adminHosts: readonly string[];
   readonly logLevel: LogLevel;

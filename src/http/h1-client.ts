@@ -85,6 +85,11 @@ export class H1Client implements UpstreamConnection, Deadline {
     return !this.#gone && !this.#ended && this.#sink === null && this.duct.socket.writable;
   }
 
+  /** Whether a response is awaited or under way. */
+  get busy(): boolean {
+    return this.#sink !== null;
+  }
+
   /** Begins a request; `out` holds its head and what is there of its body. */
   begin(sink: ResponseSink, out: Outbox, more: boolean): void {
     this.#sink = sink;

@@ -330,11 +330,12 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     return (!this.head.expectContinue || this.#continued) && this.head.upgrade === null;
   }
 
-  onClientGone(): void {
+  /** Its client can take no answer any more, or may not. */
+  onClientGone(why = 'downstream_remote_disconnect'): void {
     if (this.#over) return;
     this.#dropClient();
     this.flag = 'DC';
-    this.details = 'downstream_remote_disconnect';
+    this.details = why;
     this.#end(false);
     this.#server.destroy();
   }

@@ -45,6 +45,8 @@ export class H1Server<C> implements Deadline {
   #stalled = false;
   #ended = false;
   #lingering = false;
+  /** No further request, whatever was read of it. */
+  #retired = false;
   #closed = false;
   #onData = (chunk: Buffer): void => this.#receive(chunk);
   #onEnd = (): void => this.#onPeerEnd();
@@ -86,6 +88,25 @@ export class H1Server<C> implements Deadline {
   drain(): void {
     this.draining = true;
     if (this.#exchange === null && this.#pending === null) this.#finishConnection();
+  }
+
+  /**
+   * The client is not believed any more: what was sent on is answered, nothing else is begun, not even what was read ahead.
+   *
+   * @param why for the details of a request that was not sent on yet, and is denied
+   */
+  retire(why: string): void {
+    this.#retired = true;
+    this.draining = true;
+    const exchange = this.#exchange;
+    if (exchange === null) this.#finishConnection();
+    else if (exchange.attempts === 0) exchange.reply('policy_denied', '', why);
+  }
+
+  /** Closes at once; `why`: for the details of the request under way. */
+  abort(why: string): void {
+    this.#exchange?.onClientGone(why);
+    this.destroy();
   }
 
   destroy(): void {
@@ -255,7 +276,7 @@ export class H1Server<C> implements Deadline {
     this.#exchange = null;
     this.handler.onFinished(exchange);
     if (this.#closed) return;
-    if (!keep) {
+    if (!keep || this.#retired) {
       this.linger();
       return;
     }

@@ -21,9 +21,18 @@ export interface ServerEvidence {
   readonly now: number;
 }
 
-/** The server's URI SAN when it has one, '' otherwise. */
+/** An external server that was believed. */
+export interface BelievedServer {
+  /** It is no workload of the mesh. */
+  readonly id: null;
+  /** Its URI SAN when it has one, '' otherwise. */
+  readonly uri: string;
+  /** Unix milliseconds; Infinity = whoever answers is believed. */
+  readonly validUntil: number;
+}
+
 export type ServerVerdict =
-  | { readonly ok: true; readonly value: string }
+  | { readonly ok: true; readonly value: BelievedServer }
   | { readonly ok: false; readonly reason: ServerRefusal };
 
 /** Judges an external server. */
@@ -32,8 +41,11 @@ export function judgeServer(evidence: ServerEvidence): ServerVerdict {
   if (!der || der.length === 0) return { ok: false, reason: 'no_certificate' };
   const leaf = readCertificate(der);
   if (!leaf) return { ok: false, reason: 'malformed_certificate' };
-  const believed = { ok: true, value: leaf.uris[0] ?? '' } as const;
-  if (evidence.insecureSkipVerify) return believed;
+  const server = { id: null, uri: leaf.uris[0] ?? '', validUntil: leaf.notAfter };
+  if (evidence.insecureSkipVerify) {
+    return { ok: true, value: { ...server, validUntil: Number.POSITIVE_INFINITY } };
+  }
+  const believed = { ok: true, value: server } as const;
   if (now > leaf.notAfter) return { ok: false, reason: 'expired' };
   if (now < leaf.notBefore) return { ok: false, reason: 'not_yet_valid' };
   const fault = chainRefusal(evidence.authorizationError);

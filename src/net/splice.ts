@@ -18,7 +18,7 @@ export interface SpliceEnd {
   /** Bytes that `a` sent, and `b`. */
   readonly fromA: number;
   readonly fromB: number;
-  readonly why: 'end' | 'reset' | 'idle' | 'closed' | 'screened';
+  readonly why: 'end' | 'reset' | 'idle' | 'closed' | 'screened' | 'broken';
 }
 
 export interface Splice {
@@ -27,8 +27,10 @@ export interface Splice {
   fromA: number;
   fromB: number;
   onDeadline(): void;
-  /** Ends both sides: at once, or after what is queued was written. */
+  /** Ends both sides at once. */
   close(): void;
+  /** The same, and neither side can take it for the end of what was sent. */
+  breakOff(): void;
 }
 
 interface Deadline {
@@ -99,6 +101,12 @@ class Spliced implements Splice {
     this.#b.socket.destroy();
   }
 
+  breakOff(): void {
+    this.#why = 'broken';
+    reset(this.#a.socket);
+    reset(this.#b.socket);
+  }
+
   #wire(from: Side, to: Side, isA: boolean): void {
     const source = from.socket;
     const sink = to.socket;
@@ -129,7 +137,7 @@ class Spliced implements Splice {
       // A side that broke takes the other with it, visibly: a clean end would pass for the whole of what was sent.
       if (!source.readableEnded || source.errored) {
         if (this.#why === 'end') this.#why = 'reset';
-        if (this.#why === 'reset' && !encrypts && !sink.destroyed) sink.resetAndDestroy();
+        if (this.#why === 'reset') reset(sink);
         else sink.destroy();
       }
       if (--this.#open === 0) this.#finish();
@@ -155,6 +163,13 @@ class Spliced implements Splice {
     this.#clock.delete(this);
     this.#done({ fromA: this.fromA, fromB: this.fromB, why: this.#why });
   }
+}
+
+/** TLS tells a broken connection from one that ended by its close_notify, which `destroy` does not send. */
+function reset(socket: Socket): void {
+  if (socket.destroyed) return;
+  if ('encrypted' in socket) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** A full TLS record (RFC 8446 5.1): more of the same read is likely to follow at once. */

@@ -36,6 +36,7 @@ export class AppDestination implements Destination, Target {
     this.cluster = `inbound|${port}||`;
     this.upstream = new HttpUpstream({
       clock: options.clock,
+      peers: null,
       limits: {
         maxConnections: 4_096,
         maxPending: 16_384,

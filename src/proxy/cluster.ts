@@ -8,7 +8,9 @@ import { type Algorithm, Balancer } from '../upstream/balance.ts';
 import { EndpointHealth, mayEject, type Outcome } from '../upstream/outlier.ts';
 import { OFFERED_FOR_HTTP, OFFERED_FOR_TCP } from './alpn.ts';
 import { HttpUpstream } from './http-upstream.ts';
+import { nameOf, type PeerDuct, watchPeer } from './peer-duct.ts';
 import type { Destination, Target } from './request.ts';
+import type { PeerWatch, Vouched } from './revalidation.ts';
 import { poolOf, type RouteEndpoint, type RouteSpec, type UpstreamTls } from './route.ts';
 
 /**
@@ -25,13 +27,14 @@ export type OpenTls = (
     socket?: Socket;
     alpn?: readonly string[];
   },
-  done: (why: string | null, duct: Duct | null, peer: string | null) => void,
+  done: (why: string | null, duct: PeerDuct | null) => void,
 ) => void;
 
 export interface ClusterParts {
   readonly clock: Clock;
   readonly recorder: Recorder;
   readonly openTls: OpenTls;
+  readonly peers: PeerWatch;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
   /** Whether a connection that was just made leads back to Outrider's own outbound ports. */
   readonly loops: (socket: Socket) => boolean;
@@ -51,7 +54,7 @@ export class EndpointTarget implements Target {
   readonly cluster: string;
   readonly weight: number;
   active = 0;
-  /** Proved on the last connection made. */
+  /** Its name as proved on the last connection made. */
   peer: string | null = null;
   #parts: ClusterParts;
   #timeoutMs: number;
@@ -75,6 +78,7 @@ export class EndpointTarget implements Target {
         maxRequestsPerConnection: pool.maxRequestsPerConnection ?? 0,
         idleTimeoutMs: pool.httpIdleTimeoutMs ?? IDLE_MS,
       },
+      peers: parts.peers,
       open: done => this.#open(OFFERED_FOR_HTTP, done),
     });
   }
@@ -82,6 +86,12 @@ export class EndpointTarget implements Target {
   /** Opens one connection for bytes; TLS peers are judged before `done`. */
   open(done: (why: string | null, duct: Duct | null) => void): void {
     this.#open(OFFERED_FOR_TCP, done);
+  }
+
+  /** A connection of this endpoint that is no request's: it stands on whoever answered. */
+  watch(duct: PeerDuct, connection: Vouched): void {
+    this.peer = nameOf(duct.peer);
+    watchPeer(this.#parts.peers, duct, connection);
   }
 
   #open(alpn: readonly string[], done: (why: string | null, duct: Duct | null) => void): void {
@@ -110,8 +120,8 @@ export class EndpointTarget implements Target {
         inlet,
         ...(security.mode === 'ISTIO_MUTUAL' && { alpn }),
       },
-      (why, duct, peer) => {
-        if (peer !== null) this.peer = peer;
+      (why, duct) => {
+        if (duct !== null) this.peer = nameOf(duct.peer);
         settle(why, duct);
       },
     );

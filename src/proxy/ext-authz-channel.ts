@@ -22,13 +22,14 @@ export interface ChannelOptions {
   /** :authority of every call. */
   readonly authority: string;
   readonly openTls: OpenTls;
+  /** Its server is not believed any more: no call may be begun on this channel. */
+  onDisbelieved(): void;
 }
 
-export function openChannel({ grpc, target, authority, openTls }: ChannelOptions): Client {
+export function openChannel(options: ChannelOptions): Client {
+  const { grpc, target, authority } = options;
   const { security } = target.endpoint;
-  const credentials = security.tls
-    ? meshCredentials(grpc, target, security, openTls)
-    : grpc.credentials.createInsecure();
+  const credentials = security.tls ? meshCredentials(options, security) : grpc.credentials.createInsecure();
   return new grpc.Client(`dns:${target.name}`, credentials, {
     'grpc.default_authority': authority,
     'grpc.primary_user_agent': 'outrider',
@@ -44,10 +45,8 @@ export function openChannel({ grpc, target, authority, openTls }: ChannelOptions
 
 /** TLS as towards any peer: the server is judged before a byte is sent. */
 function meshCredentials(
-  grpc: Grpc,
-  target: EndpointTarget,
+  { grpc, target, openTls, onDisbelieved }: ChannelOptions,
   security: UpstreamTls & { tls: true },
-  openTls: OpenTls,
 ): ChannelCredentials {
   const { address: host, port } = target.endpoint;
   const alpn = security.mode === 'ISTIO_MUTUAL' ? OFFERED_IN_MESH : OFFERED_ELSEWHERE;
@@ -55,10 +54,14 @@ function meshCredentials(
     new Promise((resolve, reject) => {
       socket.on('error', () => {}); // its TLS socket reports it; without a listener it ends the thread
       const to = { host, port, security, timeoutMs: CONNECT_TIMEOUT_MS, inlet: null, socket, alpn };
-      openTls(to, (why, duct, peer) => {
-        if (peer !== null) target.peer = peer;
-        if (duct === null) reject(new Error(why ?? 'connection failed'));
-        else resolve({ socket: duct.socket, secure: true });
+      openTls(to, (why, duct) => {
+        if (duct === null) {
+          reject(new Error(why ?? 'connection failed'));
+          return;
+        }
+        const destroy = (): void => void duct.socket.destroy();
+        target.watch(duct, { direction: 'outbound', retire: onDisbelieved, destroy });
+        resolve({ socket: duct.socket, secure: true });
       });
     });
   class MeshCredentials extends grpc.ChannelCredentials {

@@ -104,10 +104,25 @@ export class GrpcAuthorizer implements Authorizer {
     let channel = this.#channels.get(target);
     if (channel === undefined) {
       const { service: authority } = this.#provider;
-      channel = openChannel({ grpc, target, authority, openTls: this.#parts.openTls });
-      this.#channels.set(target, channel);
+      const { openTls } = this.#parts;
+      const opened = openChannel({
+        grpc,
+        target,
+        authority,
+        openTls,
+        onDisbelieved: () => this.#giveUp(target, opened),
+      });
+      this.#channels.set(target, opened);
+      channel = opened;
     }
     return channel;
+  }
+
+  /** The next check opens another; what is being asked is still answered, until its connection is closed. */
+  #giveUp(target: EndpointTarget, channel: Client): void {
+    if (this.#channels.get(target) !== channel) return;
+    this.#channels.delete(target);
+    channel.close();
   }
 
   renew(): void {

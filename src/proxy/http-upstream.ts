@@ -6,6 +6,8 @@ import type { FailureCode } from '../errors.ts';
 import type { Clock, Duct } from '../http/exchange.ts';
 import { type ClientOwner, H1Client } from '../http/h1-client.ts';
 import { Pool, type PoolLimits, type Waiter } from '../upstream/pool.ts';
+import { peerOf } from './peer-duct.ts';
+import type { Peer, PeerWatch, Vouched } from './revalidation.ts';
 
 /** A request that wants a connection. */
 export interface Applicant extends Waiter<H1Client> {
@@ -18,19 +20,54 @@ export interface Applicant extends Waiter<H1Client> {
 /** Opens one connection, checked and ready for its first byte; `why` is null on success. */
 export type OpenConnection = (done: (why: string | null, duct: Duct | null) => void) => void;
 
+export interface HttpUpstreamOptions {
+  readonly limits: PoolLimits;
+  readonly clock: Clock;
+  readonly open: OpenConnection;
+  readonly peers: PeerWatch | null;
+}
+
+/** One connection, and on what it stands. */
+class Made implements Vouched {
+  readonly direction = 'outbound';
+  readonly client: H1Client;
+  readonly era: number;
+  readonly peer: Peer | null;
+  /** Its peer is not believed any more: the request under way is its last. */
+  retired = false;
+
+  constructor(client: H1Client, era: number, peer: Peer | null) {
+    this.client = client;
+    this.era = era;
+    this.peer = peer;
+  }
+
+  retire(): void {
+    this.retired = true;
+    if (!this.client.busy) this.client.destroy();
+  }
+
+  destroy(): void {
+    this.client.destroy();
+  }
+}
+
 export class HttpUpstream implements ClientOwner {
   readonly pool: Pool<H1Client>;
   #open: OpenConnection;
   #clock: Clock;
   #closed = false;
-  /** Connections that are being opened now, and those made before the last `renew`. */
+  /** Counts the calls of `renew`: connections of an earlier era are not used again. */
   #era = 0;
-  #eras = new WeakMap<H1Client, number>();
+  #made = new WeakMap<H1Client, Made>();
+  /** Null where no connection has a peer. */
+  #peers: PeerWatch | null;
 
-  constructor(options: { limits: PoolLimits; clock: Clock; open: OpenConnection }) {
+  constructor(options: HttpUpstreamOptions) {
     this.pool = new Pool<H1Client>(options.limits);
     this.#open = options.open;
     this.#clock = options.clock;
+    this.#peers = options.peers;
   }
 
   /** Finds a connection. `maxIdleMs`: how long an idle one may have waited for this request. @returns true when it was idle */
@@ -60,7 +97,9 @@ export class HttpUpstream implements ClientOwner {
       }
       const client = new H1Client(duct, this, this.#clock);
       client.idleSince = this.#clock.now;
-      this.#eras.set(client, era);
+      const made = new Made(client, era, peerOf(duct));
+      this.#made.set(client, made);
+      if (made.peer !== null) this.#peers?.watch(made.peer, made);
       if (applicant.gone) this.onIdle(client);
       else applicant.onConnection(client);
     });
@@ -73,11 +112,14 @@ export class HttpUpstream implements ClientOwner {
   }
 
   onIdle(client: H1Client): void {
-    if (this.#closed || this.#eras.get(client) !== this.#era) client.destroy();
+    const made = this.#made.get(client);
+    if (this.#closed || made === undefined || made.retired || made.era !== this.#era) client.destroy();
     else this.pool.put(client);
   }
 
   onGone(client: H1Client): void {
+    const made = this.#made.get(client);
+    if (made !== undefined && made.peer !== null) this.#peers?.unwatch(made.peer, made);
     const next = this.pool.release(client);
     if (next !== null) this.#serve(next as Applicant);
   }

@@ -1,16 +1,15 @@
 /** One inbound connection, from the moment its peer is known: what it speaks, HTTP or bytes to the app, and its end. */
 import type { Socket } from 'node:net';
-import { FAILURES } from '../errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { H1Server } from '../http/h1-server.ts';
 import type { PeerIdentity } from '../identity/peer.ts';
 import { connectPlain, type PlainConnection } from '../net/connect.ts';
-import { isHttp1, isTls, RequestLineScreen } from '../net/detect.ts';
+import { isHttp1, isTls } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import type { HandshakeFacts } from '../net/tls.ts';
 import { bindConnection, type ConnectionPolicy, customMatches, decideConnection } from '../policy/decide.ts';
 import type { Service } from '../policy/inbound-path.ts';
-import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
+import type { ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
 import type { AppDestination } from './app.ts';
@@ -22,13 +21,12 @@ import { firstWord } from './first-word.ts';
 import type { Inbound } from './inbound.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { InboundHttp, type InboundView, type TunnelEnds } from './inbound-http.ts';
+import { InboundTcp, type TcpView } from './inbound-tcp.ts';
 import { peek } from './peek.ts';
 import type { ProxiedRequest } from './request.ts';
+import type { CloseReason, Policed } from './revalidation.ts';
 import { modeOn, type Snapshot } from './snapshot.ts';
-import { admitTcp, mayTcp, type TcpArrival } from './tcp-admission.ts';
 import { openTunnel } from './tunnel.ts';
-
-const FLAG_CLIENT_GONE = 'DC';
 
 /** How a connection came in. */
 export interface Arrival {
@@ -41,7 +39,8 @@ export interface Arrival {
   readonly sni: string | null;
 }
 
-export class InboundConnection implements OpenConnection, InboundView, TcpArrival {
+export class InboundConnection implements OpenConnection, InboundView, TcpView, Policed {
+  readonly direction = 'inbound';
   readonly app: AppDestination;
   #hub: Inbound;
   #socket: Socket;
@@ -55,8 +54,10 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
   #since = Date.now();
   #server: H1Server<ProxiedRequest> | null = null;
   #http: InboundHttp | null = null;
-  #splice: Splice | null = null;
-  #tcpRecord: AccessRecord | null = null;
+  #tcp: InboundTcp | null = null;
+  #tunnel: { readonly splice: Splice; readonly request: ProxiedRequest } | null = null;
+  /** Why its end has begun, as the log says it. */
+  #because: string | null = null;
   #protocol = 'detecting';
   /** Nobody has looked yet whether a plaintext client speaks TLS. */
   #unseen = false;
@@ -68,6 +69,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
     this.#snapshot = hub.snapshot;
     this.app = hub.appOn(arrival.port);
     hub.parts.connections.add(this);
+    if (arrival.peer !== null) hub.parts.revalidation.watch(arrival.peer, this);
     socket.on('error', ignore);
   }
 
@@ -85,6 +87,14 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
 
   get denials(): InboundView['denials'] {
     return this.#hub.parts.settings.denials;
+  }
+
+  get plaintext(): boolean {
+    return this.#arrival.peer === null;
+  }
+
+  get undeclared(): boolean {
+    return this.#hub.protocolOf(this.#arrival.port) === 'auto';
   }
 
   get authzConnection(): AuthzConnection {
@@ -224,102 +234,11 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
     if (first !== null) this.#server.takeFirst(first);
   }
 
-  /** `connected` and what it sent already: the app, when it was connected before the protocol was known. */
-  #serveTcp(
-    first: Buffer | null,
-    connected: PlainConnection | null = null,
-    reply: Buffer | null = null,
-  ): void {
+  /** `app` and what it sent already: when it was connected before the protocol was known. */
+  #serveTcp(first: Buffer | null, app: PlainConnection | null = null, reply: Buffer | null = null): void {
     this.#protocol = 'tcp';
-    const record = new AccessRecord(this.facts);
-    record.requestProtocol = 'tcp';
-    record.protocol = null;
-    this.#tcpRecord = record;
-    this.recorder.openConnection(this.facts);
-    const admitted = admitTcp(this, record, () => this.#whenGone());
-    if (admitted === true) {
-      this.#socket.pause();
-      this.#connectTcp(record, first, connected, reply);
-      return;
-    }
-    // While a provider is asked the app is not there.
-    connected?.socket.destroy();
-    if (admitted === false) {
-      this.#endTcp(record);
-      return;
-    }
-    this.#socket.pause();
-    void admitted.then(allowed => {
-      if (allowed && !this.#socket.destroyed) this.#connectTcp(record, first, null, null);
-      else this.#endTcp(record);
-    });
-  }
-
-  #whenGone(): AbortSignal {
-    const gone = new AbortController();
-    this.#socket.once('close', () => gone.abort());
-    return gone.signal;
-  }
-
-  #connectTcp(
-    record: AccessRecord,
-    first: Buffer | null,
-    connected: PlainConnection | null,
-    reply: Buffer | null,
-  ): void {
-    const { settings } = this.#hub.parts;
-    const { host, port } = this.app;
-    record.upstreamHost = this.app.name;
-    const onConnected = (why: string | null, upstream: PlainConnection): void => {
-      this.recorder.upstreamConnect('inbound', why ?? 'success');
-      // Asked again: policy may have changed since.
-      if (why === null && !this.#socket.destroyed && mayTcp(this, record)) {
-        this.#join(record, { upstream, first, reply });
-        return;
-      }
-      if (why !== null) record.flag = FAILURES.connect_failed.flag;
-      else if (this.#socket.destroyed) record.flag = FLAG_CLIENT_GONE;
-      if (why === 'ECONNRESET' || (why === null && this.#socket.destroyed))
-        record.terminationDetails = 'connection_reset';
-      record.bytesReceived = first?.length ?? 0;
-      record.transportFailure = why;
-      // Visibly: a clean end would pass for an empty conversation.
-      upstream.socket.resetAndDestroy();
-      if (this.#arrival.peer === null && !this.#socket.destroyed) this.#socket.resetAndDestroy();
-      this.#endTcp(record);
-    };
-    if (connected === null) connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, onConnected);
-    else onConnected(null, connected);
-  }
-
-  #endTcp(record: AccessRecord): void {
-    this.#socket.destroy();
-    this.recorder.finishConnection(record);
-    this.onClosed();
-  }
-
-  #join(
-    record: AccessRecord,
-    { upstream, first, reply }: { upstream: PlainConnection; first: Buffer | null; reply: Buffer | null },
-  ): void {
-    const { clock, settings } = this.#hub.parts;
-    this.#splice = openTunnel({ socket: this.#socket, inlet: null }, upstream, {
-      clock,
-      idleTimeoutMs: settings.tcpIdleTimeoutMs,
-      record,
-      first: { fromClient: first, fromUpstream: reply },
-      // An app that spoke first speaks no HTTP.
-      screen: reply === null ? this.#screenAfter(first) : null,
-      done: () => this.#endTcp(record),
-    });
-  }
-
-  /** On a port whose protocol nobody declared, bytes that passed as TCP may still turn out to be a request line. */
-  #screenAfter(first: Buffer | null): RequestLineScreen | null {
-    if (this.#hub.protocolOf(this.#arrival.port) !== 'auto') return null;
-    const screen = new RequestLineScreen();
-    if (first !== null) screen.passes(first);
-    return screen.done ? null : screen;
+    this.#tcp = new InboundTcp(this, this.#hub.parts, this.#socket);
+    this.#tcp.start({ first, app, reply });
   }
 
   openTunnel(exchange: Exchange<ProxiedRequest>, ends: TunnelEnds): void {
@@ -327,7 +246,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
     const request = exchange.context as ProxiedRequest;
     this.#server = null;
     this.#protocol = 'tunnel';
-    this.#splice = openTunnel(ends.client, ends.upstream, {
+    const splice = openTunnel(ends.client, ends.upstream, {
       clock,
       idleTimeoutMs: settings.tcpIdleTimeoutMs,
       record: request.record,
@@ -338,36 +257,44 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
         this.onClosed();
       },
     });
+    this.#tunnel = { splice, request };
+    // The app took its time, and the client is not believed any more.
+    if (this.#because !== null) this.destroy();
   }
 
   onClosed(): void {
     this.#hub.parts.connections.delete(this);
+    this.#hub.parts.revalidation.unwatch(this.#arrival.peer, this);
   }
 
-  /** Counts what a connection of bytes carried so far. */
   progress(): void {
-    const splice = this.#splice;
-    const record = this.#tcpRecord;
-    if (splice === null || record === null) return;
-    record.bytesReceived = splice.fromA;
-    record.bytesSent = splice.fromB;
-    this.recorder.progressConnection(record);
+    this.#tcp?.progress();
   }
 
-  /** A new configuration: closes what it would not have let in. */
-  recheck(): void {
-    const { snapshot } = this.#hub;
-    const mode = modeOn(snapshot, this.#arrival.port);
-    const { peer } = this.#arrival;
-    const refusal = peer === null ? null : this.#hub.trust.refusal(peer, Date.now());
-    if ((mode === 'STRICT' && peer === null) || refusal !== null) this.destroy();
-    else if (this.#splice !== null && this.#protocol === 'tcp' && !decideConnection(this.policy).allow) {
-      this.destroy();
-    } else if (this.#isDeniedTcp()) this.destroy();
+  recheck(): CloseReason | null {
+    const { peer, port } = this.#arrival;
+    if (peer === null && modeOn(this.#hub.snapshot, port) === 'STRICT') return 'mtls_required';
+    if (this.#tcp !== null) return this.#tcp.recheck();
+    const { request } = this.#tunnel ?? {};
+    const denied = request === undefined ? this.#isDeniedTcp() : !this.#http?.stillAllows(request);
+    return denied ? 'policy_denied' : null;
+  }
+
+  denied(): void {
+    this.#hub.parts.revalidation.end(this, 'policy_denied');
+  }
+
+  /** What reached the app is answered; a tunnel goes on until the deadline; what is neither yet ends at once. */
+  retire(reason: CloseReason): void {
+    const said = reason === 'policy_denied' ? this.#tunnel?.request.record.terminationDetails : null;
+    this.#because = said ?? reason;
+    if (this.#tcp !== null) this.#tcp.retire(reason);
+    else if (this.#server !== null) this.#server.retire(reason);
+    else if (this.#tunnel === null) this.#socket.destroy();
   }
 
   describe(): ConnectionRow {
-    const splice = this.#splice;
+    const { fromA = 0, fromB = 0 } = this.#tunnel?.splice ?? {};
     return {
       direction: 'inbound',
       peer: this.facts.sourcePrincipal,
@@ -375,8 +302,8 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
       local: this.facts.localAddress,
       protocol: this.#protocol,
       since: new Date(this.#since).toISOString(),
-      bytesReceived: (this.#http?.requestBytes ?? 0) + (splice?.fromA ?? 0),
-      bytesSent: (this.#http?.responseBytes ?? 0) + (splice?.fromB ?? 0),
+      bytesReceived: (this.#http?.requestBytes ?? 0) + (this.#tcp?.fromClient ?? fromA),
+      bytesSent: (this.#http?.responseBytes ?? 0) + (this.#tcp?.fromApp ?? fromB),
     };
   }
 
@@ -387,7 +314,16 @@ export class InboundConnection implements OpenConnection, InboundView, TcpArriva
   }
 
   destroy(): void {
-    if (this.#splice !== null) this.#splice.close();
+    const because = this.#because;
+    if (this.#tcp !== null) this.#tcp.destroy();
+    else if (this.#tunnel !== null) {
+      const { splice, request } = this.#tunnel;
+      if (because === null) splice.close();
+      else {
+        request.record.terminationDetails = because;
+        splice.breakOff();
+      }
+    } else if (because !== null && this.#server !== null) this.#server.abort(because);
     else this.#socket.destroy();
   }
 }

@@ -4,7 +4,7 @@ import { FAILURES, type FailureCode } from '../errors.ts';
 import type { Duct, Exchange, FieldNames, RequestHandler } from '../http/exchange.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_PROTO, DROP_XFCC, type RequestEdits } from '../http/h1-write.ts';
-import { type ConnectionPolicy, decideRequest, findingsOf } from '../policy/decide.ts';
+import { type ConnectionPolicy, type Decision, decideRequest, findingsOf } from '../policy/decide.ts';
 import { DECISION_HEADER, decisionHeader } from '../policy/decision-header.ts';
 import { explainDenial } from '../policy/explain-live.ts';
 import { isKnownMethod } from '../policy/method.ts';
@@ -93,11 +93,7 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     const view = this.#view;
     const { head } = request.exchange;
     const { record } = request;
-    record.findings = findingsOf(view.policy, head);
-    const decision = decideRequest(view.policy, head);
-    record.decision = decision.allow ? 'allow' : 'deny';
-    record.policy = decision.policy ?? decision.missed;
-    record.policyRule = decision.rule;
+    const decision = this.#decide(request);
     if (decision.allow) {
       request.send(view.app, this.#edits(request, target));
       return;
@@ -105,6 +101,31 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
     if (view.denials.explain) record.explanation = explainDenial(view.policy, head, { by: 'policy' });
     if (view.denials.tell) tellDecision(request.exchange, decisionHeader(decision));
     request.exchange.reply('policy_denied', '', decision.reason);
+  }
+
+  #decide({ record, exchange }: ProxiedRequest): Decision {
+    const { policy } = this.#view;
+    record.findings = findingsOf(policy, exchange.head);
+    const decision = decideRequest(policy, exchange.head);
+    record.decision = decision.allow ? 'allow' : 'deny';
+    record.policy = decision.policy ?? decision.missed;
+    record.policyRule = decision.rule;
+    return decision;
+  }
+
+  /** Whether policy in force lets in the request of an open tunnel. Tokens and external authorizers are not asked anew. */
+  stillAllows(request: ProxiedRequest): boolean {
+    const { record, exchange } = request;
+    const target = this.targetOf(exchange.head);
+    if (target === null) {
+      record.decision = 'deny';
+      record.terminationDetails = INVALID_PATH[1];
+      return false;
+    }
+    exchange.head.path = pathOf(target);
+    const decision = this.#decide(request);
+    if (!decision.allow) record.terminationDetails = decision.reason;
+    return decision.allow;
   }
 
   refused(request: ProxiedRequest, refusal: AdmissionRefusal): void {

@@ -31,6 +31,7 @@ import { inboundFacts } from './inbound-facts.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import { meshTls } from './mesh-tls.ts';
 import { peek } from './peek.ts';
+import type { Revalidation } from './revalidation.ts';
 import { modeIsDefault, modeOn, protocolOn, type Snapshot } from './snapshot.ts';
 
 export interface InboundSettings {
@@ -42,6 +43,8 @@ export interface InboundSettings {
   readonly detectTimeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly tcpIdleTimeoutMs: number;
+  /** From the moment that an open connection is refused to its end. */
+  readonly revalidationGraceMs: number;
   readonly compliancePolicy: CompliancePolicy | null;
   /** The access log says what TLS negotiated. */
   readonly logTls: boolean;
@@ -54,6 +57,7 @@ export interface InboundParts {
   readonly clock: Clock;
   readonly recorder: Recorder;
   readonly connections: Connections;
+  readonly revalidation: Revalidation;
   readonly tracer: () => Tracer | null;
   readonly authorizers: Authorizers;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
@@ -105,7 +109,7 @@ export class Inbound {
     this.#terminator.replace(materialOf(identity, trust));
   }
 
-  /** Decisions use `snapshot` and `trust` from now on; connections that they would not have let in are closed. */
+  /** Decisions use `snapshot` and `trust` from now on. */
   replaceSnapshot(snapshot: Snapshot, trust: Trust): void {
     const before = this.trust;
     const resumed = mayResume(this.snapshot, this.#tls);
@@ -117,8 +121,12 @@ export class Inbound {
       this.#tls = tls;
       this.#terminator.replace(materialOf(this.identity, trust), tls);
     }
-    for (const connection of [...this.parts.connections]) {
-      if (connection instanceof InboundConnection) connection.recheck();
+  }
+
+  /** Open connections that policy has a say in. */
+  *policed(): Generator<InboundConnection> {
+    for (const connection of this.parts.connections) {
+      if (connection instanceof InboundConnection) yield connection;
     }
   }
 

@@ -19,7 +19,9 @@ import type { Cluster, EndpointTarget } from './cluster.ts';
 import type { Clusters } from './clusters.ts';
 import type { ConnectionRow, Connections, OpenConnection } from './connections.ts';
 import { isExpired } from './material.ts';
+import { watchPeer } from './peer-duct.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
+import type { CloseReason, PeerWatch, Vouched } from './revalidation.ts';
 import { poolOf } from './route.ts';
 import type { Snapshot } from './snapshot.ts';
 import { openTunnel } from './tunnel.ts';
@@ -31,6 +33,7 @@ export interface OutboundParts {
   readonly recorder: Recorder;
   readonly connections: Connections;
   readonly clusters: Clusters;
+  readonly peers: PeerWatch;
   readonly tracer: () => Tracer | null;
 }
 
@@ -78,7 +81,8 @@ export class Outbound {
   }
 }
 
-class OutboundConnection implements OpenConnection, RequestHandler<ProxiedRequest> {
+class OutboundConnection implements OpenConnection, RequestHandler<ProxiedRequest>, Vouched {
+  readonly direction = 'outbound';
   readonly withheldTrailers = null;
   #hub: Outbound;
   #socket: Socket;
@@ -86,6 +90,10 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   #server: H1Server<ProxiedRequest> | null = null;
   #splice: Splice | null = null;
   #tcpRecord: AccessRecord | null = null;
+  /** Of the tunnel or the connection of bytes that it became. */
+  #record: AccessRecord | null = null;
+  /** Why the tunnel ends: its server is not believed any more. */
+  #closing: CloseReason | null = null;
   #protocol = 'http1';
   #requestBytes = 0;
   #responseBytes = 0;
@@ -189,6 +197,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       client.socket.destroy();
       return;
     }
+    this.#record = request.record;
     this.#splice = openTunnel(client, upstream, {
       clock: this.#hub.parts.clock,
       idleTimeoutMs: this.#hub.parts.tcpIdleTimeoutMs,
@@ -200,6 +209,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
         this.onClosed();
       },
     });
+    watchPeer(this.#hub.parts.peers, upstream, this);
   }
 
   onRetry(exchange: Exchange<ProxiedRequest>): void {
@@ -262,6 +272,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
         return;
       }
       target.active++;
+      this.#record = record;
       this.#splice = openTunnel({ socket, inlet: null }, duct, {
         clock,
         idleTimeoutMs: poolOf(cluster.spec.policy).tcpIdleTimeoutMs ?? tcpIdleTimeoutMs,
@@ -272,6 +283,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
           finish();
         },
       });
+      watchPeer(this.#hub.parts.peers, duct, this);
     });
   }
 
@@ -331,8 +343,17 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     this.#server?.drain();
   }
 
+  /** Bytes have no better moment to end than the deadline. */
+  retire(reason: CloseReason): void {
+    this.#closing = reason;
+  }
+
   destroy(): void {
-    if (this.#splice !== null) this.#splice.close();
-    else this.#socket.destroy();
+    if (this.#splice === null) this.#socket.destroy();
+    else if (this.#closing === null) this.#splice.close();
+    else {
+      if (this.#record !== null) this.#record.terminationDetails = this.#closing;
+      this.#splice.breakOff();
+    }
   }
 }

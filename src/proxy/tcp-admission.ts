@@ -11,6 +11,8 @@ export interface TcpArrival {
   readonly policy: ConnectionPolicy;
   readonly denials: { readonly explain: boolean };
   readonly authzConnection: AuthzConnection;
+  /** Authorizers that said yes to it: the question would be the same. */
+  readonly letInBy: Set<ExtAuthz>;
   authorizer(provider: string): ExtAuthz | null;
 }
 
@@ -27,6 +29,24 @@ export function admitTcp(
   return customMatches(arrival.policy, null) === null
     ? mayTcp(arrival, record)
     : askAndDecide(arrival, record, signal());
+}
+
+/**
+ * The same for one that is open, under another configuration: only providers that did not let it in are asked.
+ * @returns null when there are none; never rejects
+ */
+export function readmitTcp(
+  arrival: TcpArrival,
+  record: AccessRecord,
+  signal: () => AbortSignal,
+): Promise<boolean> | null {
+  const matches = customMatches(arrival.policy, null) ?? [];
+  return matches.every(match => isLetInBy(arrival, match)) ? null : askAndDecide(arrival, record, signal());
+}
+
+function isLetInBy(arrival: TcpArrival, match: CustomMatch): boolean {
+  const authorizer = match.bad === null ? arrival.authorizer(match.provider) : null;
+  return authorizer !== null && arrival.letInBy.has(authorizer);
 }
 
 async function askAndDecide(
@@ -56,9 +76,11 @@ async function firstRefusal(
   signal: AbortSignal,
 ): Promise<CustomMatch | null> {
   for (const match of matches) {
+    if (isLetInBy(arrival, match)) continue;
     const authorizer = match.bad === null ? arrival.authorizer(match.provider) : null;
     const allowed = (await authorizer?.checkConnection(arrival.authzConnection, signal)) ?? false;
-    if (!allowed) return match;
+    if (authorizer === null || !allowed) return match;
+    arrival.letInBy.add(authorizer);
   }
   return null;
 }

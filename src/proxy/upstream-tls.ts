@@ -9,6 +9,8 @@ import { createOriginator, type HandshakeFacts, type Judgement, type Originator 
 import { sameTls, type TlsSettings, tlsSettings } from '../net/tls-settings.ts';
 import type { OpenTls } from './cluster.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
+import { PeerDuct } from './peer-duct.ts';
+import type { Peer } from './revalidation.ts';
 import type { UpstreamTls } from './route.ts';
 import { withProof } from './session-proof.ts';
 
@@ -66,7 +68,7 @@ export class UpstreamTlsDoor {
     const { security, inlet, socket: over, alpn } = to;
     if (security.mode === 'ISTIO_MUTUAL' && isExpired(this.#identity)) {
       over?.destroy();
-      queueMicrotask(() => done(OWN_EXPIRED, null, null));
+      queueMicrotask(() => done(OWN_EXPIRED, null));
       return;
     }
     let door: { originator: Originator; roots: string | null };
@@ -75,10 +77,10 @@ export class UpstreamTlsDoor {
     } catch (error) {
       // A file of the DestinationRule that is missing or no PEM: this destination fails, the others do not.
       const why = error instanceof Error ? error.message.split('\n', 1)[0] : String(error);
-      queueMicrotask(() => done(`client certificates: ${why}`, null, null));
+      queueMicrotask(() => done(`client certificates: ${why}`, null));
       return;
     }
-    door.originator.connect<string>(
+    door.originator.connect<Peer>(
       {
         host: to.host,
         port: to.port,
@@ -94,7 +96,7 @@ export class UpstreamTlsDoor {
       },
       (...[why, socket, peer, facts]) => {
         if (facts !== null) this.#parts.negotiated(facts);
-        done(why, socket === null ? null : { socket, inlet }, peer);
+        done(why, socket === null || peer === null ? null : new PeerDuct(socket, inlet, peer));
       },
     );
   };
@@ -121,7 +123,7 @@ export class UpstreamTlsDoor {
     return door;
   }
 
-  #judge(facts: HandshakeFacts, security: Security, host: string): Judgement<string> {
+  #judge(facts: HandshakeFacts, security: Security, host: string): Judgement<Peer> {
     return security.mode === 'ISTIO_MUTUAL'
       ? this.#judgeWorkload(facts, security.subjectAltNames)
       : withProof(
@@ -138,7 +140,7 @@ export class UpstreamTlsDoor {
   }
 
   /** The peer's SPIFFE ID must be one of `expected`; none expected: the chain and the trust domain decide. */
-  #judgeWorkload(facts: HandshakeFacts, expected: readonly string[]): Judgement<string> {
+  #judgeWorkload(facts: HandshakeFacts, expected: readonly string[]): Judgement<Peer> {
     const verdict = judgePeer({
       der: facts.der,
       signers: facts.signers,
@@ -151,6 +153,6 @@ export class UpstreamTlsDoor {
     const { uri } = verdict.peer.id;
     if (expected.length > 0 && !expected.includes(uri))
       return { ok: false, reason: `unexpected identity ${uri}` };
-    return { ok: true, value: uri, proof: verdict.peer };
+    return { ok: true, value: verdict.peer, proof: verdict.peer };
   }
 }

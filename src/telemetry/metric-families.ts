@@ -14,6 +14,10 @@ export const COUNTERS: Readonly<Record<string, Family>> = {
     help: 'TLS connections by direction, version, cipher suite and key exchange group.',
     labels: ['direction', 'version', 'cipher', 'group'],
   },
+  outrider_connections_closed_total: {
+    help: 'Open connections that Outrider ended because their peer or their policy changed, by direction and reason.',
+    labels: ['direction', 'reason'],
+  },
   outrider_policy_decisions_total: {
     help: 'Authorization decisions by the policy that decided; an empty policy means none matched.',
     labels: ['policy', 'decision'],

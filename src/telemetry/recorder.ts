@@ -134,6 +134,11 @@ export class Recorder {
     this.#open[direction]--;
   }
 
+  /** An open connection is ended for what was found out about it since; `reason` is a stable code. */
+  connectionEnds(direction: Direction, reason: string): void {
+    this.#count('outrider_connections_closed_total', [direction, reason]);
+  }
+
   /** One TLS handshake; `reason` is a stable code, '' on success. */
   handshake(direction: Direction, result: 'success' | 'failure', reason: string): void {
     this.#count('outrider_tls_handshakes_total', [direction, result, reason]);

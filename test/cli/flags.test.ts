@@ -45,6 +45,7 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     compliancePolicy: null,
     expiredCrl: 'keep',
     drainSeconds: null,
+    revalidationGraceSeconds: 5,
     adminHosts: [],
     logLevel: 'info',
     command: null,
@@ -62,7 +63,7 @@ t.test('every flag of run is taken, in both forms', async t => {
   const line =
     '--config a.yaml --config=b --certs /c --app 8080 --inbound [::1]:0 --outbound 15999 --admin localhost:1 ' +
     '--health 0.0.0.0:2 --telemetry=3 --workers 2 --namespace foo --service-account web --labels a=b,c=d= ' +
-    '--protocol 80=http --protocol=81=tcp --access-log off --drain-seconds 0 --admin-host x.example --log-level debug ' +
+    '--protocol 80=http --protocol=81=tcp --access-log off --drain-seconds 0 --revalidation-grace-seconds 0 --admin-host x.example --log-level debug ' +
     '--max-connections 5 --header-timeout-ms 1 --handshake-timeout-ms 2 --idle-timeout-ms 0 --response-timeout-ms 4 ' +
     '--detect-timeout-ms 6 -- node --inspect app.js -- x';
   t.match(settings(line), {
@@ -84,6 +85,7 @@ t.test('every flag of run is taken, in both forms', async t => {
     ],
     accessLog: 'off',
     drainSeconds: 0,
+    revalidationGraceSeconds: 0,
     adminHosts: ['x.example'],
     logLevel: 'debug',
     connectionLimit: 5,

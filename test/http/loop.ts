@@ -229,7 +229,7 @@ class LimitedApp implements Destination, Target {
       maxRequestsPerConnection: 0,
       idleTimeoutMs: 4_000,
     };
-    this.upstream = new HttpUpstream({ clock, limits: { ...defaults, ...limits }, open });
+    this.upstream = new HttpUpstream({ clock, limits: { ...defaults, ...limits }, open, peers: null });
   }
 
   pick(): Target {

@@ -11,6 +11,7 @@ import { CoarseClock } from '../../src/net/clock.ts';
 import { Cluster, type OpenTls } from '../../src/proxy/cluster.ts';
 import { type AuthzResult, ExtAuthz } from '../../src/proxy/ext-authz.ts';
 import type { AuthzAnswer, AuthzQuestion, Field } from '../../src/proxy/ext-authz-question.ts';
+import type { PeerWatch } from '../../src/proxy/revalidation.ts';
 import type { RouteSpec, UpstreamTls } from '../../src/proxy/route.ts';
 import { Recorder } from '../../src/telemetry/recorder.ts';
 import { workloadFacts } from '../../src/telemetry/workload.ts';
@@ -102,6 +103,9 @@ const ENTRY: ServiceEntry = {
   subjectAltNames: [],
 };
 
+/** Nothing changes while these tests run. */
+export const unwatched: PeerWatch = { watch: () => {}, adopt: () => {}, unwatch: () => {} };
+
 const noTls: OpenTls = () => {
   throw new Error('no TLS is wanted here');
 };
@@ -110,6 +114,7 @@ export interface DestinationOptions {
   readonly address?: string;
   readonly security?: UpstreamTls;
   readonly openTls?: OpenTls;
+  readonly peers?: PeerWatch;
 }
 
 /** A destination with an endpoint for each port of 127.0.0.1. */
@@ -135,6 +140,7 @@ export function destination(
     clock,
     recorder: testRecorder(),
     openTls: options.openTls ?? noTls,
+    peers: options.peers ?? unwatched,
     warn: () => {},
     loops: () => false,
   });
