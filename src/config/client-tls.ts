@@ -3,7 +3,7 @@ import type { Section } from './section.ts';
 
 const MODES = ['DISABLE', 'SIMPLE', 'MUTUAL', 'ISTIO_MUTUAL'] as const;
 const OWN_FILES = ['clientCertificate', 'privateKey'] as const;
-const FILES = [...OWN_FILES, 'caCertificates'] as const;
+const FILES = [...OWN_FILES, 'caCertificates', 'caCrl'] as const;
 
 /** True when a file that a manifest names can be read. */
 export type FileExists = (path: string) => boolean;
@@ -20,9 +20,10 @@ export function readClientTls(section: Section, fileExists: FileExists): ClientT
     clientCertificate: section.text('clientCertificate') || null,
     privateKey: section.text('privateKey') || null,
     caCertificates: section.text('caCertificates') || null,
+    caCrl: section.text('caCrl') || null,
     insecureSkipVerify: section.flag('insecureSkipVerify') ?? false,
   };
-  section.notSupported('credentialName', 'caCrl');
+  section.notSupported('credentialName');
   section.close();
   checkMode(section, tls);
   for (const field of FILES) {
@@ -58,10 +59,11 @@ function checkMode(section: Section, tls: ClientTls): void {
 }
 
 function refuseUnchecked(section: Section, tls: ClientTls): void {
-  if (!tls.insecureSkipVerify || (!tls.caCertificates && tls.subjectAltNames.length === 0)) return;
+  if (!tls.insecureSkipVerify) return;
+  if (!tls.caCertificates && !tls.caCrl && tls.subjectAltNames.length === 0) return;
   section.error(
     'insecureSkipVerify',
-    'excludes caCertificates and subjectAltNames: nothing would check them',
+    'excludes caCertificates, caCrl and subjectAltNames: nothing would check them',
   );
 }
 

@@ -170,6 +170,7 @@ export interface ClientTls {
   readonly clientCertificate: string | null;
   readonly privateKey: string | null;
   readonly caCertificates: string | null;
+  readonly caCrl: string | null;
   readonly insecureSkipVerify: boolean;
 }
 

@@ -5,12 +5,17 @@
 import { X509Certificate } from 'node:crypto';
 import { readCertificate } from './certificate.ts';
 import { chainRefusal, type PeerRefusal } from './peer.ts';
+import type { ServerRevocation } from './server-revocation.ts';
 
 export type ServerRefusal = PeerRefusal | 'wrong_host_name' | 'unexpected_identity';
 
 export interface ServerEvidence {
   readonly der: Uint8Array | null;
+  /** Reads what came with it. */
+  signers(): readonly Uint8Array[];
   readonly authorizationError: string | null;
+  /** The lists to go by; null = none are given. */
+  readonly revocation?: ServerRevocation | null;
   /** The name that the client asked for, DNS or IP; null when there is none to compare. */
   readonly host: string | null;
   /** ClientTLSSettings.subjectAltNames: DNS names, URIs and IP addresses, compared exactly; when given, `host` is not. */
@@ -50,6 +55,8 @@ export function judgeServer(evidence: ServerEvidence): ServerVerdict {
   if (now < leaf.notBefore) return { ok: false, reason: 'not_yet_valid' };
   const fault = chainRefusal(evidence.authorizationError);
   if (fault) return { ok: false, reason: fault };
+  const revoked = evidence.revocation?.refusal(der, evidence.signers(), now) ?? null;
+  if (revoked) return { ok: false, reason: revoked };
   if (leaf.unprintableUri) return { ok: false, reason: 'malformed_san' };
   const x509 = new X509Certificate(der);
   if (subjectAltNames.length > 0) {

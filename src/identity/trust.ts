@@ -45,6 +45,7 @@ export class Trust implements PeerTrust {
   /** All roots, for OpenSSL, which knows nothing of trust domains. */
   readonly rootPem: string;
   readonly crlPem: string | null;
+  readonly expiredCrl: 'keep' | 'refuse';
   /** Those whose SPIFFE IDs are accepted. */
   readonly trustDomains: readonly string[];
   /** Certificates of all bundles, each once. */
@@ -54,7 +55,6 @@ export class Trust implements PeerTrust {
   /** Trust domains that the identity's own bundle vouches for. */
   readonly #own: ReadonlySet<string>;
   readonly #lists: RevocationLists | null;
-  readonly #expiredCrl: 'keep' | 'refuse';
   /** By PeerIdentity.chain, which the connections of one certificate share. */
   readonly #standings = new WeakMap<readonly Uint8Array[], Standing>();
 
@@ -83,13 +83,18 @@ export class Trust implements PeerTrust {
     this.#bundles = byDomain;
     this.#own = new Set(own);
     this.#lists = crlPem === null ? null : listsOf(crlPem);
-    this.#expiredCrl = expiredCrl;
+    this.expiredCrl = expiredCrl;
     const parts = [bundles, crlPem, this.trustDomains, expiredCrl];
     this.epoch = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
   }
 
   refusal(peer: PeerIdentity, now: number): PeerRefusal | null {
     return now > peer.validUntil ? 'expired' : this.#standing(peer, now).reason;
+  }
+
+  /** Until when the answer of `refusal` stands for a peer that is not refused now; Unix milliseconds. */
+  holds(peer: PeerIdentity, now: number): number {
+    return Math.min(peer.validUntil, this.#standing(peer, now).holds);
   }
 
   validUntil(peer: PeerIdentity, now: number): number {
@@ -112,7 +117,7 @@ export class Trust implements PeerTrust {
   }
 
   #nextListEnds(now: number): number {
-    if (this.#expiredCrl === 'keep' || this.#lists === null) return Number.POSITIVE_INFINITY;
+    if (this.expiredCrl === 'keep' || this.#lists === null) return Number.POSITIVE_INFINITY;
     const ends = this.#lists.all.filter(list => !isOutOfDate(list, now)).map(({ nextUpdate }) => nextUpdate);
     return Math.min(...ends.filter(end => end !== null));
   }
@@ -149,7 +154,7 @@ export class Trust implements PeerTrust {
     return (issuer: Link, subject: Link): PeerRefusal | null => {
       const status = lists.status(subject, issuer, now);
       if (status === 'no_crl') return complete ? status : null;
-      if (status === 'crl_expired') return this.#expiredCrl === 'refuse' ? status : null;
+      if (status === 'crl_expired') return this.expiredCrl === 'refuse' ? status : null;
       return status === 'revoked' ? status : null;
     };
   }

@@ -31,7 +31,6 @@ export function contextOptions(
   if ('keyPem' in material) {
     options.cert = presented(material);
     options.key = material.keyPem;
-    if (material.crlPem !== null) options.crl = pemBlocks(material.crlPem); // before 26.10 a text = its first list only
   }
   return options;
 }
@@ -111,7 +110,7 @@ export function judged<P>(judge: Judge<P>, facts: HandshakeFacts): Judgement<P> 
 }
 
 /** The operating system's roots, or Node's own where it has none (an image without ca-certificates). */
-function systemRoots(): string[] {
+export function systemRoots(): string[] {
   const system = getCACertificates('system');
   return system.length > 0 ? system : getCACertificates('default');
 }

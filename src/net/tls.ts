@@ -15,7 +15,6 @@ export interface TlsMaterial {
   readonly keyPem: string;
   /** Trusted roots. */
   readonly rootPem: string;
-  readonly crlPem: string | null;
   /** Another epoch may judge peers otherwise: no session outlives it. */
   readonly epoch: string;
 }

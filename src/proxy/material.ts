@@ -14,9 +14,9 @@ export function isExpired({ notAfter }: IdentityGeneration, now: number = Date.n
 /** What the own certificate is presented with, and whose peers are verified against. */
 export function materialOf(
   { certChainPem, keyPem, generation }: IdentityGeneration,
-  { rootPem, crlPem, epoch }: Pick<Trust, 'rootPem' | 'crlPem' | 'epoch'>,
+  { rootPem, epoch }: Pick<Trust, 'rootPem' | 'epoch'>,
 ): TlsMaterial {
-  return { certChainPem, keyPem, rootPem, crlPem, epoch: `${generation}-${epoch}` };
+  return { certChainPem, keyPem, rootPem, epoch: `${generation}-${epoch}` };
 }
 
 /** Before it is in force, and whatever the mesh config says: against its own bundle. */

@@ -30,6 +30,7 @@ export type UpstreamTls =
       readonly clientCertificate: string | null;
       readonly privateKey: string | null;
       readonly caCertificates: string | null;
+      readonly caCrl: string | null;
       readonly insecureSkipVerify: boolean;
     };
 
@@ -187,6 +188,7 @@ function securityOf(question: SecurityQuestion): UpstreamTls {
       clientCertificate: tls.clientCertificate,
       privateKey: tls.privateKey,
       caCertificates: tls.caCertificates,
+      caCrl: tls.caCrl,
       insecureSkipVerify: tls.insecureSkipVerify,
     };
   }
@@ -202,6 +204,7 @@ function securityOf(question: SecurityQuestion): UpstreamTls {
     clientCertificate: null,
     privateKey: null,
     caCertificates: null,
+    caCrl: null,
     insecureSkipVerify: false,
   };
 }

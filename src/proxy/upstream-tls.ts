@@ -3,12 +3,14 @@ import { readFileSync } from 'node:fs';
 import type { CompliancePolicy } from '../config/settings.ts';
 import { judgePeer } from '../identity/peer.ts';
 import { judgeServer } from '../identity/server-name.ts';
+import type { ServerRevocation } from '../identity/server-revocation.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import type { Trust } from '../identity/trust.ts';
 import { createOriginator, type HandshakeFacts, type Judgement, type Originator } from '../net/tls.ts';
 import { sameTls, type TlsSettings, tlsSettings } from '../net/tls-settings.ts';
 import type { OpenTls } from './cluster.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
+import { outerRevocation } from './outer-revocation.ts';
 import { PeerDuct } from './peer-duct.ts';
 import type { Peer } from './revalidation.ts';
 import type { UpstreamTls } from './route.ts';
@@ -24,6 +26,13 @@ export interface UpstreamTlsParts {
   negotiated(facts: HandshakeFacts): void;
 }
 
+/** What a mode with certificates of its own connects with. */
+interface Door {
+  readonly originator: Originator;
+  readonly roots: string | null;
+  readonly revocation: ServerRevocation | null;
+}
+
 export class UpstreamTlsDoor {
   #identity: IdentityGeneration;
   #trust: Trust;
@@ -33,7 +42,7 @@ export class UpstreamTlsDoor {
   readonly #parts: UpstreamTlsParts;
   #tls: TlsSettings;
   /** MUTUAL and SIMPLE with files of their own, by their paths; read again after every change of configuration. */
-  #byFiles = new Map<string, { originator: Originator; roots: string | null }>();
+  #byFiles = new Map<string, Door>();
 
   constructor(identity: IdentityGeneration, trust: Trust, parts: UpstreamTlsParts) {
     this.#identity = identity;
@@ -71,7 +80,7 @@ export class UpstreamTlsDoor {
       queueMicrotask(() => done(OWN_EXPIRED, null));
       return;
     }
-    let door: { originator: Originator; roots: string | null };
+    let door: Door;
     try {
       door = this.#doorFor(security);
     } catch (error) {
@@ -89,7 +98,7 @@ export class UpstreamTlsDoor {
         mode: security.mode,
         roots: door.roots,
         expects: JSON.stringify(security),
-        judge: facts => this.#judge(facts, security, to.host),
+        judge: facts => this.#judge(facts, security, { host: to.host, revocation: door.revocation }),
         ...(inlet !== null && { onread: inlet.onread() }),
         ...(over !== undefined && { socket: over }),
         ...(alpn !== undefined && { alpn }),
@@ -101,10 +110,11 @@ export class UpstreamTlsDoor {
     );
   };
 
-  #doorFor(security: Security): { originator: Originator; roots: string | null } {
-    if (security.mode === 'ISTIO_MUTUAL') return { originator: this.#originator, roots: null };
-    const { clientCertificate, privateKey, caCertificates } = security;
-    const key = [security.mode, clientCertificate, privateKey, caCertificates].join('\n');
+  #doorFor(security: Security): Door {
+    if (security.mode === 'ISTIO_MUTUAL')
+      return { originator: this.#originator, roots: null, revocation: null };
+    const { clientCertificate, privateKey, caCertificates, caCrl } = security;
+    const key = [security.mode, clientCertificate, privateKey, caCertificates, caCrl].join('\n');
     const known = this.#byFiles.get(key);
     if (known !== undefined) return known;
     const roots = caCertificates === null ? null : readFileSync(caCertificates, 'utf8');
@@ -114,21 +124,27 @@ export class UpstreamTlsDoor {
         ...materialOf(this.#identity, this.#trust),
         certChainPem: readFileSync(clientCertificate ?? '', 'utf8'),
         keyPem: readFileSync(privateKey ?? '', 'utf8'),
-        ...(roots !== null && { rootPem: roots, crlPem: null }),
+        ...(roots !== null && { rootPem: roots }),
       };
       originator = createOriginator(material, tlsSettings(null, this.#parts.compliancePolicy));
     }
-    const door = { originator, roots };
+    const door = { originator, roots, revocation: outerRevocation(security, roots, this.#trust) };
     this.#byFiles.set(key, door);
     return door;
   }
 
-  #judge(facts: HandshakeFacts, security: Security, host: string): Judgement<Peer> {
+  #judge(
+    facts: HandshakeFacts,
+    security: Security,
+    { host, revocation }: { readonly host: string; readonly revocation: ServerRevocation | null },
+  ): Judgement<Peer> {
     return security.mode === 'ISTIO_MUTUAL'
       ? this.#judgeWorkload(facts, security.subjectAltNames)
       : withProof(
           judgeServer({
             der: facts.der,
+            signers: facts.signers,
+            revocation,
             authorizationError: facts.authorizationError,
             host: security.sni || host,
             subjectAltNames: security.subjectAltNames,

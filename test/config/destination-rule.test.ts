@@ -71,15 +71,27 @@ const CASES: readonly Case[] = [
   {
     title: 'skipping verification excludes what would verify',
     text: tls('{mode: SIMPLE, insecureSkipVerify: §true, subjectAltNames: [a]}'),
-    faults: ['error spec.trafficPolicy.tls.insecureSkipVerify: excludes caCertificates and subjectAltNames'],
+    faults: [
+      'error spec.trafficPolicy.tls.insecureSkipVerify: excludes caCertificates, caCrl and subjectAltNames',
+    ],
+  },
+  {
+    title: 'skipping verification excludes revocation lists',
+    text: tls(`{mode: SIMPLE, insecureSkipVerify: §true, caCrl: ${HERE}}`),
+    faults: ['error spec.trafficPolicy.tls.insecureSkipVerify: excludes caCertificates, caCrl'],
+  },
+  {
+    title: 'revocation lists are a file; not with ISTIO_MUTUAL, which has its own',
+    text: tls('{mode: ISTIO_MUTUAL, caCrl: §§/no/such/crl.pem}'),
+    faults: [
+      'error spec.trafficPolicy.tls.caCrl: must not be set with ISTIO_MUTUAL',
+      'warning spec.trafficPolicy.tls.caCrl: the file /no/such/crl.pem does not exist',
+    ],
   },
   {
     title: 'what would weaken TLS if it were passed over is refused',
-    text: tls('{mode: SIMPLE, §credentialName: x, §caCrl: /x}'),
-    faults: [
-      'error spec.trafficPolicy.tls.credentialName: not supported yet; refused',
-      'error spec.trafficPolicy.tls.caCrl: not supported yet; refused',
-    ],
+    text: tls('{mode: SIMPLE, §credentialName: x}'),
+    faults: ['error spec.trafficPolicy.tls.credentialName: not supported yet; refused'],
   },
   {
     title: 'a misspelt field of tls is refused',
@@ -162,6 +174,7 @@ t.test('a rule comes out as data, with the defaults of Istio where a block is th
       clientCertificate: null,
       privateKey: null,
       caCertificates: null,
+      caCrl: null,
       insecureSkipVerify: false,
     },
     connectionPool: null,

@@ -21,8 +21,8 @@ export type Outcome =
   | { ok: true; socket: TLSSocket; peer: PeerIdentity; facts: HandshakeFacts; raw: Socket }
   | { ok: false; reason: string; from: string | undefined };
 
-export function materialOf(pems: IdentityPems & { crlPem?: string }, epoch = '1'): TlsMaterial {
-  return { ...pems, crlPem: pems.crlPem ?? null, epoch };
+export function materialOf(pems: IdentityPems, epoch = '1'): TlsMaterial {
+  return { ...pems, epoch };
 }
 
 /** Judges by SPIFFE rules as `cluster.local`. */

@@ -7,7 +7,6 @@ import {
   KEY_USAGE,
   rawUris,
   testAuthority,
-  testCrl,
   testIdentity,
   testIntermediate,
   withExtension,
@@ -116,34 +115,6 @@ t.test('a client without a certificate is refused on every version', async t => 
     t.equal(await server.nextWord(), 'no_certificate');
     t.equal(await received(socket), '');
   }
-});
-
-t.test('a revoked client is refused, its neighbour gets in', async t => {
-  const serial = new X509Certificate(clientPems.certChainPem).serialNumber;
-  const server = await TestServer.start(
-    t,
-    materialOf({ ...serverPems, crlPem: await testCrl(authority, [serial]) }),
-  );
-  client(t, server.port, clientPems);
-  t.equal(await server.nextWord(), 'revoked');
-  client(t, server.port, await testIdentity(authority, 'foo/other'));
-  t.equal(await server.nextWord(), 'spiffe://cluster.local/ns/foo/sa/other');
-});
-
-t.test('of several revocation lists every one counts', async t => {
-  const other = await testAuthority({ name: 'other CA' });
-  const pems = await testIdentity(other, 'foo/sleep');
-  const serial = new X509Certificate(pems.certChainPem).serialNumber;
-  const material = materialOf({
-    ...serverPems,
-    rootPem: authority.rootPem + other.rootPem,
-    crlPem: (await testCrl(authority, [])) + (await testCrl(other, [serial])),
-  });
-  const server = await TestServer.start(t, material);
-  client(t, server.port, clientPems);
-  t.equal(await server.nextWord(), SLEEP);
-  client(t, server.port, pems);
-  t.equal(await server.nextWord(), 'revoked');
 });
 
 t.test(

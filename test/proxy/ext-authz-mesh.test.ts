@@ -13,7 +13,15 @@ import { UpstreamTlsDoor } from '../../src/proxy/upstream-tls.ts';
 import { type IdentityPems, testAuthority, testIdentity } from '../certificates.ts';
 import { loadText } from '../config/cases.ts';
 import { listenUntilEnd } from '../peers.ts';
-import { denial, destination, grpcProvider, guard, httpProvider, testRecorder, unwatched } from './authorizer.ts';
+import {
+  denial,
+  destination,
+  grpcProvider,
+  guard,
+  httpProvider,
+  testRecorder,
+  unwatched,
+} from './authorizer.ts';
 import { OK, startGrpcAuthorizer } from './grpc-authorizer.ts';
 import { service } from './services.ts';
 
@@ -45,6 +53,7 @@ const MUTUAL: UpstreamTls = {
   clientCertificate: null,
   privateKey: null,
   caCertificates: null,
+  caCrl: null,
   insecureSkipVerify: false,
 };
 
@@ -146,7 +155,14 @@ ${service({ host: 'mesh.foo.svc', endpoints: [9003], port: 9000, protocol: 'GRPC
   t.teardown(() => clock.stop());
   const clusters = new Clusters(
     compileSnapshot(loaded.resources, workload, 1, {}),
-    { clock, recorder: testRecorder(), openTls: door().open, peers: unwatched, warn: () => {}, loops: () => false },
+    {
+      clock,
+      recorder: testRecorder(),
+      openTls: door().open,
+      peers: unwatched,
+      warn: () => {},
+      loops: () => false,
+    },
     (host, port) => host === 'localhost' && port === 15_001,
   );
   const found = (host: string, port: number) =>
