@@ -88,6 +88,7 @@ class DataPlane {
       clock,
       graceMs: settings.revalidationGraceSeconds * 1_000,
       refusal: (peer, now) => this.#trust.refusal(peer, now),
+      holds: (peer, now) => this.#trust.holds(peer, now),
       count: (direction, reason) => recorder.connectionEnds(direction, reason),
       report: fields => log.warn('open connections end', { ...fields, worker: start.id }),
     });

@@ -81,6 +81,8 @@ export class Outbound {
   }
 }
 
+const NO_BYTES = { fromClient: null, fromUpstream: null };
+
 class OutboundConnection implements OpenConnection, RequestHandler<ProxiedRequest>, Vouched {
   readonly direction = 'outbound';
   readonly withheldTrailers = null;
@@ -198,18 +200,21 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       return;
     }
     this.#record = request.record;
+    watchPeer(this.#hub.parts.peers, upstream, this);
+    // The server took its time to switch, and is not believed any more.
+    const late = this.#closing !== null;
     this.#splice = openTunnel(client, upstream, {
       clock: this.#hub.parts.clock,
       idleTimeoutMs: this.#hub.parts.tcpIdleTimeoutMs,
       record: request.record,
-      first: { fromClient: early, fromUpstream: reply },
+      first: late ? NO_BYTES : { fromClient: early, fromUpstream: reply },
       done: record => {
         record.status = exchange.status;
         request.finishTunnel();
         this.onClosed();
       },
     });
-    watchPeer(this.#hub.parts.peers, upstream, this);
+    if (late) this.destroy();
   }
 
   onRetry(exchange: Exchange<ProxiedRequest>): void {
@@ -277,7 +282,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
         clock,
         idleTimeoutMs: poolOf(cluster.spec.policy).tcpIdleTimeoutMs ?? tcpIdleTimeoutMs,
         record,
-        first: { fromClient: null, fromUpstream: null },
+        first: NO_BYTES,
         done: () => {
           target.active--;
           finish();

@@ -39,6 +39,8 @@ export interface RevalidationParts {
   readonly graceMs: number;
   /** What speaks against a peer now. `now` in Unix milliseconds. */
   refusal(peer: PeerIdentity, now: number): PeerRefusal | null;
+  /** Until when nothing does, unless something changes; Unix milliseconds. */
+  holds(peer: PeerIdentity, now: number): number;
   /** One connection whose end begins. */
   count(direction: Vouched['direction'], reason: CloseReason): void;
   /** All of one change, in one line. */
@@ -50,6 +52,8 @@ type Cause = 'identity' | 'configuration' | 'expiry';
 /** Connections of one peer: it is asked about once, however many they are. */
 interface Standing {
   peer: Peer;
+  /** When it is asked about next without a change; Unix milliseconds. */
+  holds: number;
   readonly connections: Set<Vouched>;
 }
 
@@ -59,6 +63,7 @@ interface Pass {
   readonly steps: Iterator<void>;
 }
 
+const NEVER_ASKED = Number.NEGATIVE_INFINITY;
 /** How long other work waits for a walk at most, in ms; 10,000 connections of one peer take some 10. */
 const SLICE_MS = 5;
 
@@ -87,31 +92,32 @@ export class Revalidation implements Deadline {
     const key = keyOf(peer);
     const standing = this.#standing.get(key);
     if (standing === undefined) {
-      const first = { peer, connections: new Set([connection]) };
+      const first = { peer, holds: NEVER_ASKED, connections: new Set([connection]) };
       this.#standing.set(key, first);
-      this.#expiries.add(peer.validUntil, first);
+      this.#schedule(first);
       return;
     }
     standing.connections.add(connection);
-    if (peer !== standing.peer) this.#learn(standing, peer);
+    if (peer === standing.peer) return;
+    // One leaf, believed anew: what it came with now vouches for its older connections too.
+    standing.peer = peer;
+    this.#schedule(standing);
   }
 
-  /** Watches a connection that changed hands: what was found out about its peer meanwhile ends it now. */
+  /** Watches a connection that changed hands; its end begins if its peer was refused meanwhile. */
   adopt(peer: Peer, connection: Vouched): void {
     this.watch(peer, connection);
     const reason = this.#refusal(peer);
-    if (reason === null) return;
-    this.end(connection, reason);
-    this.#destroy(connection);
+    if (reason !== null) this.end(connection, reason);
   }
 
-  /** One leaf, believed anew: what it came with now vouches for its older connections too. */
-  #learn(standing: Standing, peer: Peer): void {
-    // A resumed session shows the leaf alone, and says nothing against what came with it before.
-    if (signersOf(peer) < signersOf(standing.peer)) return;
-    this.#expiries.delete(standing.peer.validUntil, standing);
-    standing.peer = peer;
-    this.#expiries.add(peer.validUntil, standing);
+  #schedule(standing: Standing): void {
+    const { peer } = standing;
+    const holds = peer.id === null ? peer.validUntil : this.#parts.holds(peer, Date.now());
+    if (holds === standing.holds || standing.connections.size === 0) return;
+    this.#expiries.delete(standing.holds, standing);
+    standing.holds = holds;
+    this.#expiries.add(holds, standing);
   }
 
   unwatch(peer: Peer | null, connection: Vouched): void {
@@ -122,7 +128,7 @@ export class Revalidation implements Deadline {
     if (standing === undefined || !standing.connections.delete(connection)) return;
     if (standing.connections.size > 0) return;
     this.#standing.delete(key);
-    this.#expiries.delete(standing.peer.validUntil, standing);
+    this.#expiries.delete(standing.holds, standing);
   }
 
   /** Another identity is in force, with another bundle perhaps, or other revocation lists. */
@@ -161,6 +167,7 @@ export class Revalidation implements Deadline {
   onDeadline(): void {
     this.deadline = 0;
     const due = this.#expiries.take(Date.now());
+    for (const standing of due) standing.holds = NEVER_ASKED;
     if (due.length > 0) this.#pass('expiry', this.#askTrust(due));
     if (this.#passes.length > 0) return;
     const [first] = this.#ending.values();
@@ -212,7 +219,7 @@ export class Revalidation implements Deadline {
           this.end(connection, reason);
           yield;
         }
-      }
+      } else this.#schedule(standing);
       yield;
     }
   }
@@ -238,10 +245,6 @@ export class Revalidation implements Deadline {
     this.#unsaid = 0;
     this.#tally = { inbound: {}, outbound: {} };
   }
-}
-
-function signersOf(peer: Peer): number {
-  return peer.id === null ? 0 : peer.chain.length - 1;
 }
 
 function keyOf(peer: Peer): string {
