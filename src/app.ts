@@ -15,6 +15,7 @@ import { type ExpiryStage, ExpiryWatch } from './identity/expiry-watch.ts';
 import { IDENTITY_FAULT_REASONS, type IdentityFault } from './identity/identity-fault.ts';
 import type { KeySets } from './identity/jwks-source.ts';
 import { JwksStore } from './identity/jwks-store.ts';
+import { MeshLists } from './identity/mesh-lists.ts';
 import type { IdentityEvents, IdentitySource } from './identity/source.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
 import { IdentityStore } from './identity/store.ts';
@@ -81,6 +82,7 @@ class Sidecar {
   #admin: Admin | null = null;
   #identity: IdentityGeneration | null = null;
   #source: IdentitySource;
+  #meshLists: MeshLists;
   #expiry = new ExpiryWatch<IdentityGeneration>({ onStage: sayExpiry });
   #jwks: JwksStore;
   #keySets: KeySets = {};
@@ -121,6 +123,7 @@ class Sidecar {
       onRecovery: ({ file, reason }) =>
         log.info('the certificates in force are good again', { file, was: reason }),
     });
+    this.#meshLists = new MeshLists({ use: (source, said) => this.#source.useLists(source, said) });
   }
 
   async run(): Promise<number> {
@@ -151,7 +154,10 @@ class Sidecar {
         accessLog: this.#accessLog(),
       });
     }
-    void this.#source.start();
+    // Lists first: an identity under lists that cannot be read must not be in force for a moment.
+    void this.#meshLists.start(this.#resources.mesh.caCrl).then(() => {
+      if (!this.#draining) return this.#source.start();
+    });
     this.#admin = await createAdmin({
       state: {
         ready: () => readiness(this.#status()),
@@ -341,6 +347,7 @@ class Sidecar {
     void this.#jwks.want(wanted);
     this.#keySets = keySets;
     this.#resources = resources;
+    void this.#meshLists.replace(resources.mesh.caCrl);
     this.#lastFaults = [];
     this.#config.generation++;
     this.#config.reloads++;
@@ -444,6 +451,7 @@ class Sidecar {
 
   async #close(): Promise<void> {
     for (const close of this.#closers) close();
+    this.#meshLists.close();
     this.#source.close();
     this.#expiry.close();
     this.#jwks.close();

@@ -49,7 +49,7 @@ export class BelievedChains {
   add(hash: string, chain: readonly Uint8Array[]): void {
     this.#locked(() => {
       const at = this.#find(hash);
-      if (at === null || !same(this.#chainAt(at), chain)) this.#write(hash, chain);
+      if (at === null || !this.#holds(at, chain)) this.#write(hash, chain);
     });
   }
 
@@ -111,6 +111,19 @@ export class BelievedChains {
     return chain;
   }
 
+  #holds(at: number, chain: readonly Uint8Array[]): boolean {
+    const start = at % this.#bytes.length;
+    const end = start + this.#view.getUint32(start);
+    let next = start + 4 + HASH_BYTES;
+    for (const certificate of chain) {
+      if (next >= end || this.#view.getUint32(next) !== certificate.length) return false;
+      const there = this.#bytes.subarray(next + 4, next + 4 + certificate.length);
+      if (Buffer.compare(there, certificate) !== 0) return false;
+      next += 4 + certificate.length;
+    }
+    return next === end;
+  }
+
   /** Tail first, head last: a thread that dies in between leaves a whole ring. */
   #write(hash: string, chain: readonly Uint8Array[]): void {
     const size = this.#bytes.length;
@@ -158,9 +171,3 @@ export class BelievedChains {
     }
   }
 }
-
-function same(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
-  return a.length === b.length && a.every((one, i) => Buffer.compare(one, b[i] ?? EMPTY) === 0);
-}
-
-const EMPTY = new Uint8Array();

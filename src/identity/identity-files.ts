@@ -13,6 +13,8 @@ export type Reading =
   | { readonly ok: false; readonly fault: IdentityFault };
 
 const MAX_BYTES = 1_048_576; // hundreds of roots; more is a mistake, and would be read every poll
+const MAX_LIST_BYTES = 16 * 1_048_576; // some 400,000 revoked certificates
+export const MAX_CRL_BYTES = 16_777_216; // some 300,000 revoked certificates
 const MAX_READS = 10;
 const BETWEEN_READS_MS = 15; // a writer that truncates and rewrites is done with one file in less
 const REQUIRED = [CERT_CHAIN, KEY, ROOT_CERT] as const;
@@ -39,31 +41,47 @@ export async function readSettled(dir: string): Promise<Reading> {
 export async function readOnce(dir: string): Promise<Reading> {
   const digest = createHash('sha256');
   const read: Buffer[] = [];
+  let crlFault: IdentityFault | null = null;
   for (const name of [...REQUIRED, CRL]) {
-    const bytes = await readOne(join(dir, name));
+    const bytes = await readOne(join(dir, name), name === CRL ? MAX_LIST_BYTES : MAX_BYTES);
     if (bytes === null && name === CRL) continue;
-    if (!Buffer.isBuffer(bytes)) return { ok: false, fault: await faultOf(dir, name, bytes) };
+    if (!Buffer.isBuffer(bytes)) {
+      const fault = await faultOf(dir, name, bytes);
+      if (name !== CRL) return { ok: false, fault };
+      crlFault = fault; // holds up no certificate
+      digest.update(fault.message);
+      continue;
+    }
     digest.update(`${name} ${bytes.length}\n`).update(bytes);
     read.push(bytes);
   }
   const [certChain, key, root, crl] = read as [Buffer, Buffer, Buffer, Buffer?];
   return {
     ok: true,
-    files: crl ? { certChain, key, root, crl } : { certChain, key, root },
+    files: { certChain, key, root, ...(crl && { crl }), ...(crlFault && { crlFault }) },
     digest: digest.digest('hex'),
   };
 }
 
 /** The bytes; null when there is no such file; else what is wrong with it. */
-async function readOne(path: string): Promise<Buffer | null | string> {
+async function readOne(path: string, maxBytes: number): Promise<Buffer | null | string> {
   try {
     const found = await stat(path);
     if (!found.isFile()) return 'is not a file';
-    return found.size > MAX_BYTES ? 'too large' : await readFile(path);
+    return found.size > maxBytes ? 'too large' : await readFile(path);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
     return code === 'ENOENT' || code === 'ENOTDIR' ? null : code;
   }
+}
+
+/** Of revocation lists. @param problem as `readOne` says it */
+export function listsFault(file: string, problem: string): IdentityFault {
+  const text =
+    problem === 'too large'
+      ? `is larger than ${MAX_CRL_BYTES} bytes; write lists only`
+      : `cannot be read (${problem}); check its owner and mode`;
+  return identityFault(file, 'crl_unreadable', text);
 }
 
 async function faultOf(dir: string, name: string, problem: string | null): Promise<IdentityFault> {
@@ -71,7 +89,9 @@ async function faultOf(dir: string, name: string, problem: string | null): Promi
     return identityFault(
       name,
       'file_too_large',
-      `is larger than ${MAX_BYTES} bytes; write PEM certificates only`,
+      name === CRL
+        ? `is larger than ${MAX_LIST_BYTES} bytes; write PEM revocation lists only`
+        : `is larger than ${MAX_BYTES} bytes; write PEM certificates only`,
     );
   }
   if (problem !== null) {
@@ -88,6 +108,34 @@ async function faultOf(dir: string, name: string, problem: string | null): Promi
       `is missing in ${dir}; the folder needs ${REQUIRED.join(', ')}`,
     );
   return identityFault(dir, 'folder_missing', `is no folder; mount or make it with ${REQUIRED.join(', ')}`);
+}
+
+/**
+ * Reads one file of revocation lists in the same way.
+ *
+ * @returns its bytes; null when there is none; else what is wrong with it
+ */
+export async function readListsSettled(path: string): Promise<Buffer | IdentityFault | null> {
+  let last = await readOne(path, MAX_LIST_BYTES);
+  for (let reads = 1; reads < MAX_READS; reads += 1) {
+    await delay(reads === 1 ? 1 : BETWEEN_READS_MS);
+    const next = await readOne(path, MAX_LIST_BYTES);
+    if (sameBytes(last, next)) {
+      if (next === null || Buffer.isBuffer(next)) return next;
+      if (next !== 'too large') {
+        return identityFault(path, 'file_unreadable', `cannot be read (${next}); check its owner and mode`);
+      }
+      const text = `is larger than ${MAX_LIST_BYTES} bytes; write PEM revocation lists only`;
+      return identityFault(path, 'file_too_large', text);
+    }
+    last = next;
+  }
+  const text = 'changes each time it is read; wait for its writer to finish';
+  return identityFault(path, 'file_unstable', text);
+}
+
+function sameBytes(a: Buffer | string | null, b: Buffer | string | null): boolean {
+  return Buffer.isBuffer(a) && Buffer.isBuffer(b) ? a.equals(b) : a === b;
 }
 
 function same(a: Reading, b: Reading): boolean {

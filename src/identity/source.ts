@@ -1,5 +1,6 @@
 /** What the sidecar asks of whatever its identity comes from: a folder of files, or a SPIFFE Workload API. */
 import type { IdentityFault } from './identity-fault.ts';
+import type { SaidLists } from './lists-in-force.ts';
 import type { IdentityGeneration } from './svid.ts';
 
 /** Alive from `start` to `close`; no timer, watch or connection is left after that. */
@@ -12,6 +13,8 @@ export interface IdentitySource {
   start(): Promise<void>;
   /** Asks the source now; resolves when that was tried. Never rejects. */
   reload(): Promise<void>;
+  /** Takes revocation lists from elsewhere, by a name for where. Those said before `start` are there from the first. */
+  useLists(source: string, said: SaidLists): void;
   close(): void;
 }
 
@@ -19,7 +22,7 @@ export interface IdentitySource {
 export interface IdentityEvents {
   /** A new identity to use from now on. */
   onGeneration(generation: IdentityGeneration): void;
-  /** What the source says cannot be used; the last good identity stays in force. Said once for each fault. */
+  /** What the source says cannot be used; what was good last stays in force. Said once for each fault. */
   onFailure(fault: IdentityFault): void;
   /** After a fault the source says again what is in force. */
   onRecovery?(fault: IdentityFault): void;

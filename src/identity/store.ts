@@ -3,6 +3,7 @@ import { FolderWatch } from './folder-watch.ts';
 import type { IdentityFault } from './identity-fault.ts';
 import { type Reading, readOnce, readSettled } from './identity-files.ts';
 import { IdentityInForce } from './in-force.ts';
+import type { SaidLists } from './lists-in-force.ts';
 import type { IdentityEvents, IdentitySource } from './source.ts';
 import type { IdentityGeneration } from './svid.ts';
 
@@ -60,6 +61,10 @@ export class IdentityStore implements IdentitySource {
     this.#wanted = true;
     this.#working ??= this.#work();
     return this.#working;
+  }
+
+  useLists(source: string, said: SaidLists): void {
+    void this.#inForce.useLists(source, said);
   }
 
   close(): void {

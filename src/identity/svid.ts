@@ -5,13 +5,12 @@
 import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readCertificate, readIssuer } from './certificate.ts';
 import { chainFault, date, type Link, maySign } from './chain.ts';
-import { readCrl } from './crl.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
 import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
+import { authoritiesOf, type CrlSummary, ListsInForce, type SaidLists } from './lists-in-force.ts';
 import { firstToExpire } from './own-path.ts';
 import { isLeafKeyUsage, spiffeIdOf } from './peer.ts';
 import { type PemBlock, readPem } from './pem.ts';
-import { RevocationLists } from './revocation.ts';
 import type { SpiffeId } from './spiffe.ts';
 
 /** One certificate for people and for `/certs`; never key material. Times in Unix milliseconds. */
@@ -45,6 +44,8 @@ export interface IdentityGeneration {
   readonly trustEpoch: string;
   readonly chain: readonly CertificateSummary[];
   readonly roots: readonly CertificateSummary[];
+  /** What `crlPem` holds. */
+  readonly crls: readonly CrlSummary[];
 }
 
 export interface IdentityFiles {
@@ -52,6 +53,8 @@ export interface IdentityFiles {
   readonly key: Buffer;
   readonly root: Buffer;
   readonly crl?: Buffer;
+  /** Why there may be a list that could not be read. */
+  readonly crlFault?: IdentityFault;
   /** PEM bundles of other trust domains, checked; '' = one that could not be used, which nothing else stands in for. */
   readonly federated?: ReadonlyMap<string, string>;
 }
@@ -68,12 +71,40 @@ export type IdentityCheck =
  * @param generation the number that the result carries
  */
 export function checkIdentity(files: IdentityFiles, now: number, generation: number): IdentityCheck {
+  const check = checkCertificates(files, now, generation);
+  if (!check.ok) return check;
+  const lists = new ListsInForce();
+  lists.say(CRL, listsIn(files));
+  const { ok, fault } = lists.weigh(authoritiesOf(check.value), now);
+  if (!ok && fault !== null) return { ok: false, fault };
+  return { ok: true, value: withLists(check.value, lists) };
+}
+
+/** The same without the revocation list; that of the result is null. */
+export function checkCertificates(files: IdentityFiles, now: number, generation: number): IdentityCheck {
   try {
     return { ok: true, value: assemble(files, now, generation) };
   } catch (error) {
     if (error instanceof Rejection) return { ok: false, fault: error.fault };
     throw error;
   }
+}
+
+/** What an identity's files say of revocation. */
+export function listsIn({ crl, crlFault }: IdentityFiles): SaidLists {
+  if (crlFault) return { file: CRL, fault: crlFault };
+  return crl ? { file: CRL, bytes: crl } : { file: CRL, none: 'gone' };
+}
+
+/** An identity that was checked without lists, under those that are in force. */
+export function withLists(
+  identity: IdentityGeneration,
+  { pem, summaries }: Pick<ListsInForce, 'pem' | 'summaries'>,
+): IdentityGeneration {
+  const epoch = createHash('sha256')
+    .update(identity.trustEpoch)
+    .update(pem ?? '');
+  return Object.freeze({ ...identity, crlPem: pem, crls: summaries, trustEpoch: epoch.digest('hex') });
 }
 
 /** Carries a fault out of the nested checks; never leaves this file. */
@@ -98,11 +129,9 @@ function assemble(files: IdentityFiles, now: number, generation: number): Identi
   checkKey(leaf, files.key);
   const id = checkLeaf(leaf, now);
   checkRoots(leaf, intermediates, roots, now);
-  const crlPem = files.crl ? checkCrl(files.crl, [...intermediates, ...roots], now) : null;
   const { fields: ending } = firstToExpire(leaf, intermediates, roots);
   const epoch = createHash('sha256');
   for (const root of roots.map(link => link.x509.fingerprint256).sort()) epoch.update(root);
-  epoch.update(crlPem ?? '');
   const federated = federatedBundles(files.federated, id.trustDomain);
   epoch.update(JSON.stringify(federated));
   return Object.freeze({
@@ -110,7 +139,8 @@ function assemble(files: IdentityFiles, now: number, generation: number): Identi
     certChainPem: files.certChain.toString('latin1'),
     keyPem: files.key.toString('latin1'),
     rootPem: files.root.toString('latin1'),
-    crlPem,
+    crlPem: null,
+    crls: [],
     id: id.uri,
     trustDomain: id.trustDomain,
     federated,
@@ -211,39 +241,6 @@ function federatedBundles(
 ): Readonly<Record<string, string>> {
   const others = [...(bundles ?? [])].filter(([domain]) => domain !== own);
   return Object.freeze(Object.fromEntries(others.sort(([a], [b]) => (a < b ? -1 : 1))));
-}
-
-/** Once lists are given, every CA of the own chain and bundle must have one: without it all its leaves are refused. */
-function checkCrl(bytes: Buffer, authorities: readonly Link[], now: number): string {
-  const lists = blocks(CRL, bytes).map(({ label, der }, at) => {
-    const read = label === 'X509 CRL' ? readCrl(der) : null;
-    if (!read?.ok) {
-      const problem = read === null ? `is a ${label}` : `is no list to go by: it ${read.problem}`;
-      throw new Rejection(CRL, 'bad_crl', `block ${at + 1} ${problem}; write whole X509 CRL blocks only`);
-    }
-    return read.crl;
-  });
-  for (const list of lists) {
-    if (list.nextUpdate !== null && now > list.nextUpdate) {
-      throw new Rejection(
-        CRL,
-        'crl_expired',
-        `the list of "${list.issuer}" expired ${date(list.nextUpdate)}; write a newer one`,
-      );
-    }
-  }
-  const believed = new RevocationLists(lists);
-  for (const authority of authorities) {
-    if (believed.of(authority).length === 0) {
-      const { subject } = authority.fields;
-      const named = lists.some(list => list.issuer === subject);
-      const text = named
-        ? `has a list of "${subject}" that this CA did not sign, or may not (cRLSign); write the one that it signed`
-        : `has no list of "${subject}", whose certificates would all be refused; add its list`;
-      throw new Rejection(CRL, 'crl_incomplete', text);
-    }
-  }
-  return bytes.toString('latin1');
 }
 
 function summary({ x509, fields }: Link): CertificateSummary {

@@ -6,6 +6,7 @@ import type { WorkloadEndpoint } from '../config/workload-endpoint.ts';
 import { Backoff } from './backoff.ts';
 import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
 import { IdentityInForce } from './in-force.ts';
+import type { SaidLists } from './lists-in-force.ts';
 import type { IdentityEvents, IdentitySource } from './source.ts';
 import type { IdentityGeneration } from './svid.ts';
 import { chooseSvid, rewordFault } from './svid-choice.ts';
@@ -63,7 +64,7 @@ export class WorkloadApiSource implements IdentitySource {
     });
     const { address } = options.endpoint;
     const reword = (fault: IdentityFault): IdentityFault => rewordFault(fault, address);
-    this.#inForce = new IdentityInForce({ place: address, events: options, reword });
+    this.#inForce = new IdentityInForce({ place: address, events: options, reword, listsMayGo: true });
   }
 
   get current(): IdentityGeneration | null {
@@ -87,6 +88,10 @@ export class WorkloadApiSource implements IdentitySource {
     this.#backoff.reset();
     void this.#ask();
     return promise;
+  }
+
+  useLists(source: string, said: SaidLists): void {
+    void this.#inForce.useLists(source, said);
   }
 
   close(): void {

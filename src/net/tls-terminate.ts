@@ -84,7 +84,7 @@ export class ServerTerminator<P> implements Terminator {
     };
   }
 
-  /** Judged before this returns: later, two session tickets would be on their way, to whomever. */
+  /** Judged before this returns: later, session tickets would be on their way, to whomever. */
   #onSecure(socket: TLSSocket): void {
     const raw = rawOf(socket);
     if (!this.#settle(raw)) {

@@ -5,8 +5,8 @@ import { judgePeer, type PeerIdentity, type PeerTrust } from '../identity/peer.t
 import type { HandshakeFacts, Judgement } from '../net/tls.ts';
 
 /**
- * Why a resumed client is refused whose certificate no thread believed lately. TLS 1.2 sends the ticket before anybody is
- * judged, so that a refused client holds one too.
+ * Why a resumed client is refused whose chain nobody knows any more: it was believed, or it would hold no ticket, but more
+ * clients came since than the ring has room for. It would be judged without its signers.
  */
 export const UNKNOWN_SESSION = 'unknown_session';
 

@@ -1,5 +1,6 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { FolderWatch } from '../../src/identity/folder-watch.ts';
 import { temporaryFolder } from '../certificates.ts';
@@ -16,7 +17,7 @@ function watching(t: { teardown(fn: () => void): unknown }, dir: string) {
   });
   t.teardown(() => watch.close());
   const hinted = async (act: () => void): Promise<void> => {
-    await new Promise<void>(setImmediate); // what was there before has been said
+    await turn(); // what was there before has been said
     const before = hints;
     act();
     while (hints === before) await new Promise<void>(resolve => (wake = resolve));

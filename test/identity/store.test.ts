@@ -265,7 +265,7 @@ t.test('a revocation list is read with the rest, and a bad one keeps the last go
   t.equal(seen.store.current?.crlPem, crlPem);
   t.not(seen.generations[0]?.trustEpoch, seen.generations[1]?.trustEpoch);
   writeFileSync(join(dir, 'crl.pem'), 'x');
-  await seen.untilFailure('not_pem');
+  await seen.untilFailure('bad_crl');
   t.equal(seen.store.current?.crlPem, crlPem);
 });
 

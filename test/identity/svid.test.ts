@@ -242,7 +242,7 @@ const REFUSED: [name: string, texts: Partial<Texts>, file: string, reason: strin
     'cert-chain.pem',
     'bad_spiffe_id',
   ],
-  ['an empty revocation list', { crlPem: '' }, 'crl.pem', 'file_empty'],
+  ['an empty revocation list', { crlPem: '' }, 'crl.pem', 'bad_crl'],
   ['a certificate for a revocation list', { crlPem: authority.rootPem }, 'crl.pem', 'bad_crl'],
   ['the revocation list of another CA', { crlPem: await testCrl(other, []) }, 'crl.pem', 'crl_incomplete'],
   [

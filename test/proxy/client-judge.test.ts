@@ -51,7 +51,7 @@ t.test('a resumed client is known with its signers on every thread', async t => 
   t.same(there.find(first.ok ? first.value.hash : ''), first.ok && first.value.chain);
 });
 
-t.test('a resumed client that nobody believed is refused, whatever its ticket says', async t => {
+t.test('a resumed client whose chain nobody knows is refused, whatever its ticket says', async t => {
   const pems = await testIdentity(authority, 'foo/stranger');
   t.equal(
     word(judgeClient(later(pems), { trust, believed: new BelievedChains(BelievedChains.memory()) })),
