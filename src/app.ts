@@ -473,9 +473,9 @@ function identitySource(settings: RunSettings, events: IdentityEvents): Identity
 
 /** Nothing was refused where nothing came. */
 function keptBecause(reason: IdentityFault['reason']): string {
-  return reason.startsWith('workload_api_')
-    ? 'no new certificates, the last good ones stay in force'
-    : 'certificates refused, the last good ones stay in force';
+  if (reason.startsWith('workload_api_')) return 'no new certificates, the last good ones stay in force';
+  const what = reason.includes('crl') ? 'revocation lists' : 'certificates';
+  return `${what} refused, the last good ones stay in force`;
 }
 
 /** What the log says when the own certificate grows old; in the same words for whoever searches it. */

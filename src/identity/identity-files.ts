@@ -13,10 +13,10 @@ export type Reading =
   | { readonly ok: false; readonly fault: IdentityFault };
 
 const MAX_BYTES = 1_048_576; // hundreds of roots; more is a mistake, and would be read every poll
-const MAX_LIST_BYTES = 16 * 1_048_576; // some 400,000 revoked certificates
-export const MAX_CRL_BYTES = 16_777_216; // some 300,000 revoked certificates
+const MAX_LIST_BYTES = 16_777_216; // some 300,000 revoked certificates
 const MAX_READS = 10;
 const BETWEEN_READS_MS = 15; // a writer that truncates and rewrites is done with one file in less
+const UNSTABLE = 'changes each time it is read; wait for its writer to finish';
 const REQUIRED = [CERT_CHAIN, KEY, ROOT_CERT] as const;
 
 /**
@@ -33,8 +33,7 @@ export async function readSettled(dir: string): Promise<Reading> {
     if (same(last, next)) return next;
     last = next;
   }
-  const text = 'changes each time it is read; wait for its writer to finish';
-  return { ok: false, fault: identityFault(dir, 'file_unstable', text) };
+  return { ok: false, fault: identityFault(dir, 'file_unstable', UNSTABLE) };
 }
 
 /** Reads all files once; `digest` is a hash of names and bytes. */
@@ -45,13 +44,12 @@ export async function readOnce(dir: string): Promise<Reading> {
   for (const name of [...REQUIRED, CRL]) {
     const bytes = await readOne(join(dir, name), name === CRL ? MAX_LIST_BYTES : MAX_BYTES);
     if (bytes === null && name === CRL) continue;
-    if (!Buffer.isBuffer(bytes)) {
-      const fault = await faultOf(dir, name, bytes);
-      if (name !== CRL) return { ok: false, fault };
-      crlFault = fault; // holds up no certificate
-      digest.update(fault.message);
+    if (typeof bytes === 'string' && name === CRL) {
+      crlFault = listsFault(CRL, bytes); // holds up no certificate
+      digest.update(crlFault.message);
       continue;
     }
+    if (!Buffer.isBuffer(bytes)) return { ok: false, fault: await faultOf(dir, name, bytes) };
     digest.update(`${name} ${bytes.length}\n`).update(bytes);
     read.push(bytes);
   }
@@ -76,10 +74,10 @@ async function readOne(path: string, maxBytes: number): Promise<Buffer | null | 
 }
 
 /** Of revocation lists. @param problem as `readOne` says it */
-export function listsFault(file: string, problem: string): IdentityFault {
+function listsFault(file: string, problem: string): IdentityFault {
   const text =
     problem === 'too large'
-      ? `is larger than ${MAX_CRL_BYTES} bytes; write lists only`
+      ? `is larger than ${MAX_LIST_BYTES} bytes; write lists only`
       : `cannot be read (${problem}); check its owner and mode`;
   return identityFault(file, 'crl_unreadable', text);
 }
@@ -89,9 +87,7 @@ async function faultOf(dir: string, name: string, problem: string | null): Promi
     return identityFault(
       name,
       'file_too_large',
-      name === CRL
-        ? `is larger than ${MAX_LIST_BYTES} bytes; write PEM revocation lists only`
-        : `is larger than ${MAX_BYTES} bytes; write PEM certificates only`,
+      `is larger than ${MAX_BYTES} bytes; write PEM certificates only`,
     );
   }
   if (problem !== null) {
@@ -122,16 +118,12 @@ export async function readListsSettled(path: string): Promise<Buffer | IdentityF
     const next = await readOne(path, MAX_LIST_BYTES);
     if (sameBytes(last, next)) {
       if (next === null || Buffer.isBuffer(next)) return next;
-      if (next !== 'too large') {
-        return identityFault(path, 'file_unreadable', `cannot be read (${next}); check its owner and mode`);
-      }
-      const text = `is larger than ${MAX_LIST_BYTES} bytes; write PEM revocation lists only`;
-      return identityFault(path, 'file_too_large', text);
+      return listsFault(path, next);
     }
     last = next;
   }
   const text = 'changes each time it is read; wait for its writer to finish';
-  return identityFault(path, 'file_unstable', text);
+  return identityFault(path, 'crl_unreadable', text);
 }
 
 function sameBytes(a: Buffer | string | null, b: Buffer | string | null): boolean {

@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { SaidLists } from '../../src/identity/lists-in-force.ts';
@@ -104,6 +104,13 @@ t.test('a bad list holds up no certificate, and lists of the mesh join those of 
   await until(() => store.current?.certChainPem === renewed.certChainPem);
   t.equal(store.current?.crlPem, first + second, 'under the lists that were good last');
   t.match(store.lastFailure, { file: 'crl.pem', reason: 'bad_crl' });
+  rmSync(join(dir, 'crl.pem'));
+  mkdirSync(join(dir, 'crl.pem'));
+  await until(() => failures.includes('crl_unreadable'));
+  t.equal(store.current?.crlPem, first + second);
+  rmSync(join(dir, 'crl.pem'), { recursive: true });
+  await until(() => failures.includes('crl_missing'));
+  t.equal(store.current?.crlPem, first + second, 'a list that is taken away stays in force');
 });
 
 t.test('without a good list to begin with no identity is in force', async t => {
