@@ -119,6 +119,8 @@ t.test('no header that an issuer signs makes it throw, and none but a good one p
     }),
     { numRuns: 1_000 },
   );
+  const unprintable = token(claims(), { header: { alg: { toString: 0 } }, alg: 'RS256' });
+  t.match(await check(bearer(unprintable)), { ok: false });
   t.match(await check(bearer(token(claims()))), { ok: true });
 });
 

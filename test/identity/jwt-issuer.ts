@@ -71,8 +71,8 @@ export function token(
   payload: unknown,
   { header = { alg: 'RS256' }, key = KEYS.rsa, alg }: { header?: unknown; key?: Jwk; alg?: string } = {},
 ): string {
-  const named =
-    typeof header === 'object' && header !== null && 'alg' in header ? String(header.alg) : 'RS256';
+  const said = typeof header === 'object' && header !== null && 'alg' in header ? header.alg : null;
+  const named = typeof said === 'string' ? said : 'RS256'; // a value of another kind may not even become text
   return signed(`${base64url(header)}.${base64url(payload)}`, alg ?? named, key);
 }
 
