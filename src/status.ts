@@ -59,7 +59,7 @@ function reasonOf({ identity, lastFailure, ready, draining }: SidecarStatus, now
   return identity.notAfter <= now ? `certificate expired ${iso(identity.notAfter)}` : 'LIVE';
 }
 
-/** `/certs`: own chain and trust bundle. */
+/** `/certs`: own chain, trust bundle, and the revocation lists in force. */
 export function certificates({ identity, lastFailure }: SidecarStatus): unknown {
   if (identity === null) return { generation: 0, lastError: lastFailure };
   const { generation, id, chain, roots, trustEpoch } = identity;
@@ -72,6 +72,11 @@ export function certificates({ identity, lastFailure }: SidecarStatus): unknown 
     trustEpoch,
     chain: chain.map(dated),
     roots: roots.map(dated),
+    crls: identity.crls.map(list => ({
+      ...list,
+      thisUpdate: iso(list.thisUpdate),
+      nextUpdate: list.nextUpdate === null ? null : iso(list.nextUpdate),
+    })),
     lastError: lastFailure,
   };
 }

@@ -1,8 +1,8 @@
 /** What TLS is made of, both ways: key material → SecureContext options, a finished handshake → facts. */
 import { constants, X509Certificate } from 'node:crypto';
-import { createSecureContext, getCACertificates, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import { getCACertificates, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import type { HandshakeFacts, Judge, Judgement, TlsMaterial } from './tls.ts';
-import { DEFAULT_TLS, groupList, type TlsSettings } from './tls-settings.ts';
+import { groupList, type TlsSettings } from './tls-settings.ts';
 
 /** Without a certificate nothing is presented; `rootPem` null = the operating system's roots. */
 type Material = TlsMaterial | { readonly rootPem: string | null };
@@ -33,15 +33,6 @@ export function contextOptions(
     options.key = material.keyPem;
   }
   return options;
-}
-
-/**
- * Builds a context and drops it, to know that OpenSSL takes the material.
- *
- * @throws Error of node:tls when it does not
- */
-export function tryMaterial(material: TlsMaterial): void {
-  createSecureContext(contextOptions(material, DEFAULT_TLS));
 }
 
 /** The facts of a finished handshake; `der` is the peer's certificate. */
