@@ -6,25 +6,16 @@ import { type Admin, createAdmin } from './admin/server.ts';
 import { startApp } from './child.ts';
 import { workerCount } from './config/cpu-limit.ts';
 import { loadManifests } from './config/manifest.ts';
-import { CERTS_DIRS } from './config/pod-files.ts';
 import type { Fault, Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
 import { watchManifests } from './config/watch.ts';
 import { shownKeySets, withoutSecrets } from './config/without-secrets.ts';
-import { type ExpiryStage, ExpiryWatch } from './identity/expiry-watch.ts';
-import { IDENTITY_FAULT_REASONS, type IdentityFault } from './identity/identity-fault.ts';
 import type { KeySets } from './identity/jwks-source.ts';
 import { JwksStore } from './identity/jwks-store.ts';
-import { MeshLists } from './identity/mesh-lists.ts';
-import type { IdentityEvents, IdentitySource } from './identity/source.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
-import { IdentityStore } from './identity/store.ts';
-import type { IdentityGeneration } from './identity/svid.ts';
-import { WorkloadApiSource } from './identity/workload-api.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
+import { OwnIdentity } from './own-identity.ts';
 import { egressPorts } from './proxy/egress.ts';
-import { proveIdentity } from './proxy/identity-proof.ts';
-import { OWN_EXPIRED } from './proxy/material.ts';
 import { compileSnapshot, jwtRulesOf } from './proxy/snapshot.ts';
 import { certificates, readiness, type SidecarStatus } from './status.ts';
 import { flushLog, isLogLevel, LOG_LEVELS, log, setLogLevel } from './telemetry/log.ts';
@@ -80,10 +71,7 @@ class Sidecar {
   #resources: Resources;
   #workers: Workers;
   #admin: Admin | null = null;
-  #identity: IdentityGeneration | null = null;
-  #source: IdentitySource;
-  #meshLists: MeshLists;
-  #expiry = new ExpiryWatch<IdentityGeneration>({ onStage: sayExpiry });
+  #identity: OwnIdentity;
   #jwks: JwksStore;
   #keySets: KeySets = {};
   #startedAt = Date.now();
@@ -92,12 +80,6 @@ class Sidecar {
   #draining = false;
   #config = { generation: 1, reloads: 0, failures: 0, lastReloadSuccessful: true, loadedAt: Date.now() };
   #lastFaults: readonly Fault[] = [];
-  /** Every reason from the start: a rate sees the first failure only where there was a zero before. */
-  #certificates = {
-    reloads: 0,
-    failures: Object.fromEntries(IDENTITY_FAULT_REASONS.map(reason => [reason, 0])),
-  };
-  #firstIdentity = Promise.withResolvers<void>();
   #ended = Promise.withResolvers<number>();
 
   constructor(parts: SidecarParts) {
@@ -116,14 +98,7 @@ class Sidecar {
       warn: log.warn,
       info: log.info,
     });
-    this.#source = identitySource(settings, {
-      dryRun: generation => proveIdentity(generation),
-      onGeneration: generation => this.#onIdentity(generation),
-      onFailure: fault => this.#onNoIdentity(fault),
-      onRecovery: ({ file, reason }) =>
-        log.info('the certificates in force are good again', { file, was: reason }),
-    });
-    this.#meshLists = new MeshLists({ use: (source, said) => this.#source.useLists(source, said) });
+    this.#identity = new OwnIdentity(settings, identity => this.#workers.identify(identity));
   }
 
   async run(): Promise<number> {
@@ -154,10 +129,7 @@ class Sidecar {
         accessLog: this.#accessLog(),
       });
     }
-    // Lists first: an identity under lists that cannot be read must not be in force for a moment.
-    void this.#meshLists.start(this.#resources.mesh.caCrl).then(() => {
-      if (!this.#draining) return this.#source.start();
-    });
+    void this.#identity.start(this.#resources.mesh.caCrl);
     this.#admin = await createAdmin({
       state: {
         ready: () => readiness(this.#status()),
@@ -179,8 +151,8 @@ class Sidecar {
       adminHosts: settings.adminHosts,
       onError: (error, path) => log.error('admin fault', { path, reason: String(error) }),
     });
-    await Promise.race([this.#firstIdentity.promise, this.#ended.promise]);
-    const identity = this.#identity;
+    await Promise.race([this.#identity.first, this.#ended.promise]);
+    const identity = this.#identity.current;
     if (identity === null || this.#draining) return;
     const resources = this.#resources;
     // Tokens would be refused until the keys are there: each source is waited for once, for its timeout at most.
@@ -200,7 +172,8 @@ class Sidecar {
     });
     if (this.#draining) return; // told to end while the workers started: the app must not begin now
     // What changed while the workers started.
-    if (this.#identity !== identity && this.#identity !== null) this.#workers.identify(this.#identity);
+    const { current } = this.#identity;
+    if (current !== identity && current !== null) this.#workers.identify(current);
     if (this.#resources !== resources) this.#configureWorkers();
     this.#ready = true;
     this.#sayReady(bound);
@@ -210,7 +183,7 @@ class Sidecar {
 
   #sayReady(bound: { inbound: HostPort; outbound: HostPort }): void {
     const { admin, health, telemetry } = this.#admin?.addresses ?? this.#settings;
-    const identity = this.#identity;
+    const identity = this.#identity.current;
     const line = {
       msg: 'ready',
       inbound: text(bound.inbound),
@@ -253,39 +226,15 @@ class Sidecar {
     process.on('SIGHUP', () => {
       log.info('reloading', { by: 'SIGHUP' });
       this.#reload();
-      void this.#source.reload();
+      this.#identity.reload();
     });
-  }
-
-  #onIdentity(identity: IdentityGeneration): void {
-    const first = this.#identity === null;
-    this.#identity = identity;
-    this.#expiry.watch(identity);
-    if (first) {
-      this.#firstIdentity.resolve();
-      return;
-    }
-    this.#certificates.reloads++;
-    log.info('certificates replaced', {
-      generation: identity.generation,
-      id: identity.id,
-      serial: identity.chain[0]?.serial,
-      notAfter: new Date(identity.notAfter).toISOString(),
-    });
-    this.#workers.identify(identity);
-  }
-
-  #onNoIdentity(fault: IdentityFault): void {
-    const { failures } = this.#certificates;
-    failures[fault.reason] = (failures[fault.reason] ?? 0) + 1;
-    const { file, reason, message: detail } = fault;
-    log.warn(this.#identity === null ? 'no identity yet' : keptBecause(reason), { file, reason, detail });
   }
 
   /** From the SPIFFE ID unless flags say otherwise. */
   #workload(): Workload {
     const { namespace, serviceAccount, labels } = this.#settings;
-    const parsed = this.#identity === null ? null : parseSpiffeId(this.#identity.id);
+    const { current } = this.#identity;
+    const parsed = current === null ? null : parseSpiffeId(current.id);
     const id = parsed?.ok === true ? parsed.id : null;
     return {
       namespace: namespace ?? id?.namespace ?? 'default',
@@ -347,7 +296,7 @@ class Sidecar {
     void this.#jwks.want(wanted);
     this.#keySets = keySets;
     this.#resources = resources;
-    void this.#meshLists.replace(resources.mesh.caCrl);
+    this.#identity.useMeshLists(resources.mesh.caCrl);
     this.#lastFaults = [];
     this.#config.generation++;
     this.#config.reloads++;
@@ -381,8 +330,8 @@ class Sidecar {
 
   #status(): SidecarStatus {
     return {
-      identity: this.#identity,
-      lastFailure: this.#source.lastFailure,
+      identity: this.#identity.current,
+      lastFailure: this.#identity.lastFailure,
       ready: this.#ready,
       draining: this.#draining,
       config: this.#config,
@@ -401,8 +350,8 @@ class Sidecar {
         workers: this.#workers.size,
         workerRestarts: this.#workers.restarts,
       },
-      identity: this.#identity,
-      certificates: this.#certificates,
+      identity: this.#identity.current,
+      certificates: this.#identity.counts,
       config: this.#config,
     });
   }
@@ -422,7 +371,7 @@ class Sidecar {
   /** The body and answers of `outrider explain --json`, on what is in force. */
   async #explain(body: string) {
     const { explainBody } = await import('./proxy/explain-body.ts');
-    const federated = Object.keys(this.#identity?.federated ?? {});
+    const federated = Object.keys(this.#identity.current?.federated ?? {});
     return explainBody(body, this.#resources, this.#workload(), this.#keySets, federated);
   }
 
@@ -451,48 +400,10 @@ class Sidecar {
 
   async #close(): Promise<void> {
     for (const close of this.#closers) close();
-    this.#meshLists.close();
-    this.#source.close();
-    this.#expiry.close();
+    this.#identity.close();
     this.#jwks.close();
     await this.#workers.stop();
     await this.#admin?.close();
-  }
-}
-
-/** The Workload API that the settings name, else a folder. */
-function identitySource(settings: RunSettings, events: IdentityEvents): IdentitySource {
-  const { workloadApi: endpoint, spiffeId } = settings;
-  if (endpoint !== null) return new WorkloadApiSource({ endpoint, spiffeId, warn: log.warn, ...events });
-  const dir = settings.certsDir ?? CERTS_DIRS[0] ?? './certs';
-  if (settings.certsDir === null) {
-    log.warn('no certificates found: waiting for them', { searched: CERTS_DIRS, watching: dir });
-  }
-  return new IdentityStore({ dir, ...events });
-}
-
-/** Nothing was refused where nothing came. */
-function keptBecause(reason: IdentityFault['reason']): string {
-  if (reason.startsWith('workload_api_')) return 'no new certificates, the last good ones stay in force';
-  const what = reason.includes('crl') ? 'revocation lists' : 'certificates';
-  return `${what} refused, the last good ones stay in force`;
-}
-
-/** What the log says when the own certificate grows old; in the same words for whoever searches it. */
-function sayExpiry(stage: ExpiryStage, { id, generation, chain, notAfter }: IdentityGeneration): void {
-  // The leaf, or an intermediate that ends before it.
-  const ending = chain.find(certificate => certificate.notAfter === notAfter) ?? chain[0];
-  const until = new Date(notAfter).toISOString();
-  const fields = { id, serial: ending?.serial, subject: ending?.subject, generation, notAfter: until };
-  if (stage === 'expired') {
-    log.error('own certificate expired: open connections stay, new mutual TLS is refused', {
-      ...fields,
-      reason: OWN_EXPIRED,
-    });
-  } else {
-    const left = `a ${stage} of its life`;
-    const seconds = Math.max(0, Math.round((notAfter - Date.now()) / 1000));
-    log.warn('own certificate nears its end and no new one came', { ...fields, left, secondsLeft: seconds });
   }
 }
 
