@@ -6,7 +6,7 @@
  * push others out.
  */
 
-const BYTES = 4 * 1024 * 1024; // 3,000 chains of a P-256 leaf and an intermediate; pages that nobody wrote cost nothing
+const BYTES = 16 * 1024 * 1024; // 12,000 chains of a P-256 leaf and an intermediate; pages that nobody wrote cost nothing
 const HEADER_BYTES = 32;
 const LOCK = 0; // Int32
 const TAIL = 1; // Float64, as HEAD: bytes ever written before the oldest whole record, and before the next one
@@ -14,7 +14,7 @@ const HEAD = 2;
 /** Longer than any thread takes to copy a chain: whoever held the lock has died with it. */
 const ABANDONED_MS = 500;
 const HASH_BYTES = 32;
-const MAX_INDEX = 10_000; // more than the ring has room for
+const MAX_INDEX = 40_000; // more than the ring has room for
 
 /** One thread's view of the ring. */
 export class BelievedChains {
@@ -41,7 +41,7 @@ export class BelievedChains {
   }
 
   /**
-   * From now on every thread finds the chain; one that is there already stays.
+   * From now on every thread finds the chain, for as long as half of the ring takes at least.
    *
    * @param hash lower-case hex SHA-256 of the leaf
    * @param chain DER, leaf first
@@ -49,7 +49,9 @@ export class BelievedChains {
   add(hash: string, chain: readonly Uint8Array[]): void {
     this.#locked(() => {
       const at = this.#find(hash);
-      if (at === null || !this.#holds(at, chain)) this.#write(hash, chain);
+      // Of the older half it would be overwritten before the ticket that follows has lived its time.
+      const old = at !== null && this.#mark(HEAD) - at > this.#bytes.length / 2;
+      if (at === null || old || !this.#holds(at, chain)) this.#write(hash, chain);
     });
   }
 

@@ -45,6 +45,17 @@ t.test('a leaf that came with other signers has the last ones', async t => {
   t.same(here.find(key), [leaf, next]);
 });
 
+t.test('who comes again and again is not forgotten, however many others came meanwhile', async t => {
+  const chains = new BelievedChains(BelievedChains.memory(10_000));
+  const regular = chainOf(500, 500);
+  const key = add(chains, regular);
+  for (let round = 0; round < 20; round += 1) {
+    for (let other = 0; other < 4; other += 1) add(chains, chainOf(400, 400));
+    t.same(chains.find(key), regular, `round ${round}`);
+    add(chains, regular);
+  }
+});
+
 t.test('a full ring forgets the oldest, and what comes back is there again', async t => {
   const memory = BelievedChains.memory(10_000);
   const [here, there] = [new BelievedChains(memory), new BelievedChains(memory)];
