@@ -27,6 +27,8 @@ export interface RevocationPlan {
  * @throws Complaint when the CA, a folder or a serial is wrong; Error of node:fs
  */
 export async function revoke({ ca, targets, outs, ttlMs }: RevocationPlan): Promise<string> {
+  const missing = outs.find(dir => !existsSync(dir));
+  if (missing !== undefined) refuse(missing, 'is no folder; make it, or name another with --out');
   const now = Date.now();
   const { authority } = readAuthority(ca, now);
   const root = readRoot(ca);
@@ -60,7 +62,7 @@ function readTarget(target: string): string {
   const path = join(target, CERT_CHAIN);
   if (existsSync(path)) return serialOf(readFileSync(path, 'latin1')) ?? refuse(path, 'holds no certificate');
   if (/^[0-9a-f]{1,40}$/i.test(target)) return normal(target);
-  return refuse(target, `is neither a folder with a ${CERT_CHAIN} nor a serial in hex`);
+  return refuse(target, `is neither a folder with a ${CERT_CHAIN} nor a serial in hex; name one of the two`);
 }
 
 /** Of the first certificate. */

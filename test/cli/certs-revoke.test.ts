@@ -76,7 +76,12 @@ t.test('what is no folder and no serial is refused, and the lists stay as they w
   const { dir, ca } = await madeFolder(t);
   const plan = { action: 'revoke', ca, outs: [], ttlMs: HOUR_MS } as const;
   const wrong = await run({ ...plan, targets: ['web'] });
-  t.match(wrong, { code: 1, err: /web: is neither a folder with a cert-chain.pem nor a serial in hex\n/ });
+  t.match(wrong, {
+    code: 1,
+    err: /web: is neither a folder with a cert-chain.pem nor a serial in hex; name one of the two\n/,
+  });
+  const nowhere = await run({ ...plan, targets: ['0A'], outs: [join(dir, 'nowhere')] });
+  t.match(nowhere, { code: 1, err: /nowhere: is no folder; make it, or name another with --out\n/ });
   t.throws(() => readFileSync(join(ca, 'crl.pem')), 'nothing was written');
   mkdirSync(join(dir, 'empty'));
   writeFileSync(join(dir, 'empty', 'cert-chain.pem'), '');
