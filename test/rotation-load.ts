@@ -174,25 +174,36 @@ export class RotationLoad {
   }
 }
 
-/** Requests on one connection for as long as the sidecar keeps it. */
-class KeptInbound {
-  readonly #load: RotationLoad;
-  readonly #to: LoadTargets;
+/** A client with one connection, made when it is needed. */
+class Kept {
+  protected readonly load: RotationLoad;
+  readonly #open: () => Promise<Wire>;
   #wire: Wire | null = null;
 
-  constructor(load: RotationLoad, to: LoadTargets) {
-    this.#load = load;
-    this.#to = to;
+  constructor(load: RotationLoad, open: () => Promise<Wire>) {
+    this.load = load;
+    this.#open = open;
   }
 
-  async turn(): Promise<void> {
-    this.#wire ??= (await this.#load.dial(this.#to.httpInbound)).wire;
-    if (!(await this.#load.ask(this.#wire, get('/kept')))) this.close();
+  protected async wire(): Promise<Wire> {
+    this.#wire ??= await this.#open();
+    return this.#wire;
   }
 
   close(): void {
     this.#wire?.socket.destroy();
     this.#wire = null;
+  }
+}
+
+/** Requests on one connection for as long as the sidecar keeps it. */
+class KeptInbound extends Kept {
+  constructor(load: RotationLoad, to: LoadTargets) {
+    super(load, async () => (await load.dial(to.httpInbound)).wire);
+  }
+
+  async turn(): Promise<void> {
+    if (!(await this.load.ask(await this.wire(), get('/kept')))) this.close();
   }
 }
 
@@ -218,75 +229,44 @@ class ResumedInbound {
 }
 
 /** Requests that the sidecar sends to another sidecar. */
-class KeptOutbound {
-  readonly #load: RotationLoad;
-  readonly #to: LoadTargets;
-  #wire: Wire | null = null;
+class KeptOutbound extends Kept {
+  readonly #request: string;
 
   constructor(load: RotationLoad, to: LoadTargets) {
-    this.#load = load;
-    this.#to = to;
+    super(load, () => wirePlain(FOREVER, to.outbound));
+    this.#request = get('/out').replace('app.example', to.hosts.http);
   }
 
   async turn(): Promise<void> {
-    this.#wire ??= await wirePlain(FOREVER, this.#to.outbound);
-    const request = get('/out').replace('app.example', this.#to.hosts.http);
-    if (!(await this.#load.ask(this.#wire, request))) this.close();
-  }
-
-  close(): void {
-    this.#wire?.socket.destroy();
-    this.#wire = null;
+    if (!(await this.load.ask(await this.wire(), this.#request))) this.close();
   }
 }
 
 /** Requests for which the sidecar makes a new connection each, and the certificate that it shows there. */
-class WitnessedOutbound {
-  readonly #load: RotationLoad;
+class WitnessedOutbound extends Kept {
   readonly #to: LoadTargets;
-  #wire: Wire | null = null;
 
   constructor(load: RotationLoad, to: LoadTargets) {
-    this.#load = load;
+    super(load, () => wirePlain(FOREVER, to.outbound));
     this.#to = to;
   }
 
   async turn(): Promise<void> {
-    this.#wire ??= await wirePlain(FOREVER, this.#to.outbound);
+    const wire = await this.wire();
     const isRight = this.#to.serials.handshake();
-    const reply = await this.#wire.ask(get('/witness').replace('app.example', this.#to.hosts.witness));
-    this.#load.requests++;
-    this.#load.handshakes++;
-    if (reply.status === 200) this.#load.saw(reply.body, isRight);
-    else this.#load.failed.push(`${reply.status} ${reply.body.slice(0, 200)}`);
+    const reply = await wire.ask(get('/witness').replace('app.example', this.#to.hosts.witness));
+    this.load.requests++;
+    this.load.handshakes++;
+    if (reply.status === 200) this.load.saw(reply.body, isRight);
+    else this.load.failed.push(`${reply.status} ${reply.body.slice(0, 200)}`);
     if (reply.header('connection') === 'close') this.close();
-  }
-
-  close(): void {
-    this.#wire?.socket.destroy();
-    this.#wire = null;
   }
 }
 
 /** Bytes on one connection, which no rotation may end. */
-class KeptTcp {
-  readonly #load: RotationLoad;
-  readonly #open: () => Promise<Wire>;
-  #wire: Wire | null = null;
-
-  constructor(load: RotationLoad, open: () => Promise<Wire>) {
-    this.#load = load;
-    this.#open = open;
-  }
-
+class KeptTcp extends Kept {
   async turn(): Promise<void> {
-    this.#wire ??= await this.#open();
-    await this.#load.echo(this.#wire);
-  }
-
-  close(): void {
-    this.#wire?.socket.destroy();
-    this.#wire = null;
+    await this.load.echo(await this.wire());
   }
 }
 

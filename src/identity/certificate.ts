@@ -2,7 +2,19 @@
  * The few fields of an X.509 certificate that identity is judged by, read from its DER. About a microsecond; the
  * general libraries take tens to hundreds. Never throws: what is not strict DER is `null`.
  */
-import { type Element, elementAt, elements } from './der.ts';
+import {
+  BIT_STRING,
+  BOOLEAN,
+  type Element,
+  elementAt,
+  elements,
+  GENERALIZED_TIME,
+  INTEGER,
+  OCTET_STRING,
+  OID,
+  SEQUENCE,
+  UTC_TIME,
+} from './der.ts';
 import { distinguishedName } from './distinguished-name.ts';
 
 /** What Outrider reads from a certificate (RFC 5280 section 4.1). */
@@ -35,14 +47,6 @@ export interface Purposes {
 /** Bits of the first octet of keyUsage. */
 export const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04, cRLSign: 0x02 } as const;
 
-const SEQUENCE = 0x30;
-const INTEGER = 0x02;
-const BOOLEAN = 0x01;
-const BIT_STRING = 0x03;
-const OCTET_STRING = 0x04;
-const OID = 0x06;
-const UTC_TIME = 0x17;
-const GENERALIZED_TIME = 0x18;
 const VERSION = 0xa0;
 const EXTENSIONS = 0xa3;
 const URI_NAME = 0x86;

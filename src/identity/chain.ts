@@ -1,12 +1,23 @@
 /** Does a leaf's chain lead to the bundle? RFC 5280 section 6 as far as an own identity needs it before use. */
-import type { X509Certificate } from 'node:crypto';
-import { type CertificateFields, KEY_USAGE } from './certificate.ts';
+import { X509Certificate } from 'node:crypto';
+import { type CertificateFields, KEY_USAGE, readCertificate } from './certificate.ts';
 import { parseSpiffeId } from './spiffe.ts';
 
 /** A certificate as node:crypto and as Outrider reads it. */
 export interface Link {
   readonly x509: X509Certificate;
   readonly fields: CertificateFields;
+}
+
+/** Reads one certificate, PEM or DER, both ways; null when one of them cannot. */
+export function linkOf(certificate: string | Uint8Array): Link | null {
+  try {
+    const x509 = new X509Certificate(certificate);
+    const fields = readCertificate(x509.raw);
+    return fields && { x509, fields };
+  } catch {
+    return null;
+  }
 }
 
 const MAX_DEPTH = 16; // more than any mesh has; a loop of cross-signed intermediates ends here

@@ -4,7 +4,19 @@
  */
 import type { KeyObject } from 'node:crypto';
 import { readTime } from './certificate.ts';
-import { type Element, elementAt, elements } from './der.ts';
+import {
+  BIT_STRING,
+  BOOLEAN,
+  type Element,
+  elementAt,
+  elements,
+  GENERALIZED_TIME,
+  INTEGER,
+  OCTET_STRING,
+  OID,
+  SEQUENCE,
+  UTC_TIME,
+} from './der.ts';
 import { distinguishedName } from './distinguished-name.ts';
 import { RevokedSerials } from './revoked-serials.ts';
 import { readSignatureAlgorithm, type VerifySignature } from './signature.ts';
@@ -27,14 +39,6 @@ export type CrlReading =
   | { readonly ok: true; readonly crl: Crl }
   | { readonly ok: false; readonly problem: string };
 
-const SEQUENCE = 0x30;
-const INTEGER = 0x02;
-const BOOLEAN = 0x01;
-const BIT_STRING = 0x03;
-const OCTET_STRING = 0x04;
-const OID = 0x06;
-const UTC_TIME = 0x17;
-const GENERALIZED_TIME = 0x18;
 const EXTENSIONS = 0xa0;
 const DISTRIBUTION_POINT = 0xa0;
 const MAX_SERIAL = 127; // octets, of which RFC 5280 4.1.2.2 allows 20; the table needs a length of one octet

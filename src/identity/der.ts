@@ -2,6 +2,18 @@
  * A walk over DER (X.690): elements by tag and offsets, nothing copied. Never throws: what is not whole is `null`.
  */
 
+// Universal tags (X.690 8), SEQUENCE and SET as they are encoded: constructed.
+export const BOOLEAN = 0x01;
+export const INTEGER = 0x02;
+export const BIT_STRING = 0x03;
+export const OCTET_STRING = 0x04;
+export const NULL = 0x05;
+export const OID = 0x06;
+export const UTC_TIME = 0x17;
+export const GENERALIZED_TIME = 0x18;
+export const SEQUENCE = 0x30;
+export const SET = 0x31;
+
 /** One element: its tag, where it begins and where its content lies. */
 export interface Element {
   readonly tag: number;

@@ -2,11 +2,7 @@
  * A distinguished name in RFC 2253 text, as OpenSSL's XN_FLAG_RFC2253 prints it and therefore Envoy in
  * `x-forwarded-client-cert`: last attribute first, OpenSSL's short names, bytes beyond ASCII as `\XX`.
  */
-import { type Element, elements } from './der.ts';
-
-const SEQUENCE = 0x30;
-const SET = 0x31;
-const OID = 0x06;
+import { type Element, elements, OID, SEQUENCE, SET } from './der.ts';
 
 /** OpenSSL's short names by object identifier in hex; any other is printed in dots with its value in hex. */
 const SHORT_NAMES: Readonly<Record<string, string>> = {

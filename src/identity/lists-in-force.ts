@@ -2,9 +2,7 @@
  * Revocation lists in force: what each source said last, and the last good of it. Lists only ever give way to lists that
  * are no worse, because fewer of them mean that revoked peers come back, or that good ones are refused.
  */
-import { X509Certificate } from 'node:crypto';
-import { readCertificate } from './certificate.ts';
-import { date, type Link } from './chain.ts';
+import { date, type Link, linkOf } from './chain.ts';
 import { type IdentityFault, identityFault } from './identity-fault.ts';
 import { readPem } from './pem.ts';
 import { isOutOfDate, RevocationLists, readLists } from './revocation.ts';
@@ -174,10 +172,7 @@ export function authoritiesOf(identity: { readonly certChainPem: string; readonl
 
 function linksOf(pem: string): Link[] {
   const read = readPem(pem);
-  return (read.ok ? read.blocks : []).flatMap(({ der }) => {
-    const fields = readCertificate(der);
-    return fields ? { x509: new X509Certificate(der), fields } : [];
-  });
+  return (read.ok ? read.blocks : []).flatMap(({ der }) => linkOf(der) ?? []);
 }
 
 function uncoveredBy(lists: RevocationLists, authorities: readonly Link[]): Link[] {

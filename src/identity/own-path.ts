@@ -1,5 +1,6 @@
 /** How long an own chain is good for: until the first of the certificates expires that lead from the leaf to the bundle. */
 import type { Link } from './chain.ts';
+import { signed } from './trust-path.ts';
 
 /**
  * The certificate on the way from `leaf` to one of `roots` that expires first, the leaf or an intermediate. What else the
@@ -17,8 +18,4 @@ export function firstToExpire(leaf: Link, intermediates: readonly Link[], roots:
     current = next;
   }
   return first;
-}
-
-function signed(issuer: Link, subject: Link): boolean {
-  return subject.x509.checkIssued(issuer.x509) && subject.x509.verify(issuer.x509.publicKey);
 }

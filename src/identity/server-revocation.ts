@@ -1,7 +1,5 @@
 /** Revocation for servers outside the mesh (DestinationRule tls.caCrl), and for those that the mesh's roots vouch for. */
-import { X509Certificate } from 'node:crypto';
-import { readCertificate } from './certificate.ts';
-import type { Link } from './chain.ts';
+import { type Link, linkOf } from './chain.ts';
 import type { PeerRefusal } from './peer.ts';
 import { type RevocationLists, readLists } from './revocation.ts';
 import { longestPath, reachOf } from './trust-path.ts';
@@ -56,15 +54,5 @@ export class ServerRevocation {
     const status = this.#lists.status(subject, issuer, now);
     if (status === 'good' || (status === 'crl_expired' && this.#expiredCrl === 'keep')) return null;
     return status;
-  }
-}
-
-function linkOf(certificate: string | Uint8Array): Link | null {
-  try {
-    const x509 = new X509Certificate(certificate);
-    const fields = readCertificate(x509.raw);
-    return fields && { x509, fields };
-  } catch {
-    return null;
   }
 }

@@ -1,14 +1,10 @@
 /** The signature algorithms of X.509 (RFC 4055, 5758, 8410) that are strong enough to be believed. */
 import { constants, type KeyObject, type VerifyKeyObjectInput, verify } from 'node:crypto';
-import { type Element, elementAt, elements } from './der.ts';
+import { type Element, elementAt, elements, INTEGER, NULL, OID, SEQUENCE } from './der.ts';
 
 /** Says whether `key` signed `data`; false too when the key is of another kind. */
 export type VerifySignature = (key: KeyObject, data: Buffer, signature: Buffer) => boolean;
 
-const SEQUENCE = 0x30;
-const OID = 0x06;
-const INTEGER = 0x02;
-const NULL = 0x05;
 const HASH_ALGORITHM = 0xa0; // RSASSA-PSS-params [0]
 const SALT_LENGTH = 0xa2;
 const PSS = '2a864886f70d01010a';

@@ -2,7 +2,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { readCertificate } from './certificate.ts';
 import { maySign } from './chain.ts';
-import { elements } from './der.ts';
+import { elements, SEQUENCE } from './der.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
 import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
 import { isTrustDomain } from './spiffe.ts';
@@ -27,7 +27,6 @@ const FIELD_OF_FILE: readonly (readonly [file: string, field: string])[] = [
   [CRL, 'crl'],
 ];
 const SCHEME = 'spiffe://';
-const SEQUENCE = 0x30;
 const MAX_NAMED = 300; // characters of a message that the server worded
 
 export interface SvidWish {

@@ -2,9 +2,9 @@
  * A workload's identity, checked as a whole before anything uses it: one immutable generation, or one fault that names
  * the file, the reason and what to do.
  */
-import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { readCertificate, readIssuer } from './certificate.ts';
-import { chainFault, date, type Link, maySign } from './chain.ts';
+import { createHash, createPrivateKey, type KeyObject } from 'node:crypto';
+import { readIssuer } from './certificate.ts';
+import { chainFault, date, type Link, linkOf, maySign } from './chain.ts';
 import { CERT_CHAIN, CRL, KEY, ROOT_CERT } from './folder.ts';
 import { type IdentityFault, type IdentityFaultReason, identityFault } from './identity-fault.ts';
 import { authoritiesOf, type CrlSummary, ListsInForce, type SaidLists } from './lists-in-force.ts';
@@ -166,14 +166,13 @@ function blocks(file: string, bytes: Buffer): readonly PemBlock[] {
 }
 
 function certificates(file: string, bytes: Buffer): Link[] {
-  return blocks(file, bytes).map(({ label, pem, der }, at) => {
-    const fields = label === 'CERTIFICATE' ? readCertificate(der) : null;
-    const x509 = fields && attempt(() => new X509Certificate(pem));
-    if (!fields || !x509) {
+  return blocks(file, bytes).map(({ label, der }, at) => {
+    const link = label === 'CERTIFICATE' ? linkOf(der) : null;
+    if (!link) {
       const what = label === 'CERTIFICATE' ? 'cannot be read' : `is a ${label}`;
       throw new Rejection(file, 'bad_certificate', `block ${at + 1} ${what}; write certificates only`);
     }
-    return { x509, fields };
+    return link;
   });
 }
 

@@ -31,7 +31,7 @@ export function isSelfSigned(link: Link): boolean {
 }
 
 /** X509_check_issued, by which OpenSSL builds its paths (names, key identifiers, keyUsage), and the signature. */
-function signed(issuer: Link, subject: Link): boolean {
+export function signed(issuer: Link, subject: Link): boolean {
   return subject.x509.checkIssued(issuer.x509) && subject.x509.verify(issuer.x509.publicKey);
 }
 

@@ -2,9 +2,8 @@
  * Whom this workload believes, as one immutable object: roots, each for the trust domains that it vouches for, and
  * revocation lists. It changes when the identity's bundles change and when the mesh config does.
  */
-import { createHash, X509Certificate } from 'node:crypto';
-import { readCertificate } from './certificate.ts';
-import type { Link } from './chain.ts';
+import { createHash } from 'node:crypto';
+import { type Link, linkOf } from './chain.ts';
 import type { PeerIdentity, PeerRefusal, PeerTrust } from './peer.ts';
 import { readPem } from './pem.ts';
 import { isOutOfDate, type RevocationLists, readLists } from './revocation.ts';
@@ -161,13 +160,7 @@ export class Trust implements PeerTrust {
 
   #linkOf(der: Uint8Array): Link | null {
     const known = this.#pool.find(({ x509 }) => x509.raw.equals(der));
-    if (known) return known;
-    const fields = readCertificate(der);
-    try {
-      return fields && { x509: new X509Certificate(der), fields };
-    } catch {
-      return null;
-    }
+    return known ?? linkOf(der);
   }
 }
 
@@ -191,9 +184,8 @@ function linksOf(pem: string, pool: Map<string, Link>): Link[] {
   if (!read.ok) throw new Error(`cannot be read as a trust bundle (${read.fault})`);
   return read.blocks.map(({ der }) => {
     const key = createHash('sha256').update(der).digest('hex');
-    const fields = readCertificate(der);
-    if (!fields) throw new Error('holds what is no certificate of a trust bundle');
-    const link = pool.get(key) ?? { x509: new X509Certificate(der), fields };
+    const link = pool.get(key) ?? linkOf(der);
+    if (!link) throw new Error('holds what is no certificate of a trust bundle');
     pool.set(key, link);
     return link;
   });

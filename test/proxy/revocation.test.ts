@@ -14,8 +14,9 @@ import {
   testIntermediate,
   writeIdentityFolder,
 } from '../certificates.ts';
-import { get, startApp, startTlsPeer, wirePlain, wireTls } from '../peers.ts';
+import { startApp, startTlsPeer } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
+import { inboundRefusal, outboundRefusal } from './refusal.ts';
 import { service } from './services.ts';
 
 t.setTimeout(120_000);
@@ -46,27 +47,9 @@ function serialOf(pem: string): string {
 const lists = async (ofRoot: string[], ofIntermediate: string[], options = {}) =>
   (await testCrl(root, ofRoot, options)) + (await testCrl(intermediate, ofIntermediate, options));
 
-async function inbound(t: Test, sidecar: Sidecar, pems: IdentityPems): Promise<string | null> {
-  const wire = await wireTls(t, sidecar.ports.inbound, pems);
-  const reply = wire.ask(get('/')).then(
-    ({ status }) => String(status),
-    () => null,
-  );
-  const line = await sidecar.access.take(l => l.downstream_remote_address === `127.0.0.1:${wire.localPort}`);
-  wire.socket.destroy();
-  return (await reply) === '200' ? null : line.response_code_details;
-}
-
-async function ask(t: Test, sidecar: Sidecar, host: string): Promise<string | null> {
-  const wire = await wirePlain(t, sidecar.ports.outbound);
-  const reply = await wire.ask(get('/', 'connection: close').replace('app.example', host));
-  await wire.rest();
-  return reply.status === 200 ? null : reply.body.replace('upstream connect error: ', '');
-}
-
 function outbound(t: Test, sidecar: Sidecar, pems: IdentityPems): Promise<string | null> {
   peer.present(pems);
-  return ask(t, sidecar, 'peer.foo');
+  return outboundRefusal(t, sidecar, 'peer.foo');
 }
 
 async function start(t: Test, crl: string | null, flags: readonly string[] = []) {
@@ -91,7 +74,7 @@ t.test('what a new list revokes is refused from then on, both ways: leaf and int
   const asked = async () => {
     const all = [];
     for (const pems of [good, bad, own, foreign]) {
-      all.push([await inbound(t, sidecar, pems), await outbound(t, sidecar, pems)]);
+      all.push([await inboundRefusal(t, sidecar, pems), await outbound(t, sidecar, pems)]);
     }
     return all.map(([one, other]) => (one === other ? one : `${one} and ${other}`));
   };
@@ -123,15 +106,15 @@ for (const [flags, after] of [
       const ends = Math.ceil(Date.now() / 1_000) * 1_000 + 5_000;
       const crl = await testCrl(root, [serialOf(bad.certChainPem)], { nextUpdate: ends });
       const { sidecar } = await start(t, crl, flags);
-      t.equal(await inbound(t, sidecar, bad), 'revoked');
+      t.equal(await inboundRefusal(t, sidecar, bad), 'revoked');
       if (Date.now() < ends) {
-        const early = await inbound(t, sidecar, good);
+        const early = await inboundRefusal(t, sidecar, good);
         t.ok(early === null || Date.now() > ends, 'believed while the list is in date');
       }
       await new Promise(resolve => setTimeout(resolve, Math.max(0, ends + 1 - Date.now()))); // the moment itself
-      t.equal(await inbound(t, sidecar, good), after);
+      t.equal(await inboundRefusal(t, sidecar, good), after);
       t.equal(await outbound(t, sidecar, good), after);
-      t.equal(await inbound(t, sidecar, bad), 'revoked');
+      t.equal(await inboundRefusal(t, sidecar, bad), 'revoked');
     },
   );
 }
@@ -164,7 +147,7 @@ async function startOuter(t: Test, options: { readonly mode: string; readonly cr
     named,
     asked: (pems: IdentityPems) => {
       peer.present(pems);
-      return ask(t, sidecar, 'api.outside.example');
+      return outboundRefusal(t, sidecar, 'api.outside.example');
     },
     /** Files of a rule are read again with each configuration. */
     revoke: async (text: string) => {

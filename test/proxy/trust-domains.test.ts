@@ -10,9 +10,10 @@ import {
   testIntermediate,
   writeIdentityFolder,
 } from '../certificates.ts';
-import { get, startApp, startTlsPeer, wirePlain, wireTls } from '../peers.ts';
+import { startApp, startTlsPeer } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 import { derOf, startWorkloadApi, svidOf } from '../workload-api-server.ts';
+import { inboundRefusal, outboundRefusal } from './refusal.ts';
 import { service } from './services.ts';
 
 t.setTimeout(120_000);
@@ -62,23 +63,9 @@ const CASES: [who: string, pems: IdentityPems, reason: string | null][] = [
   ['of nobody', await testIdentity(await testAuthority({ trustDomain: FOREIGN }), 'foo/a'), 'untrusted'],
 ];
 
-async function inbound(t: Test, sidecar: Sidecar, pems: IdentityPems): Promise<string | null> {
-  const wire = await wireTls(t, sidecar.ports.inbound, pems);
-  const reply = wire.ask(get('/')).then(
-    ({ status }) => String(status),
-    () => null,
-  );
-  const line = await sidecar.access.take(l => l.downstream_remote_address === `127.0.0.1:${wire.localPort}`);
-  wire.socket.destroy();
-  return (await reply) === '200' ? null : line.response_code_details;
-}
-
-async function outbound(t: Test, sidecar: Sidecar, pems: IdentityPems): Promise<string | null> {
+function outbound(t: Test, sidecar: Sidecar, pems: IdentityPems): Promise<string | null> {
   peer.present(pems);
-  const wire = await wirePlain(t, sidecar.ports.outbound);
-  const reply = await wire.ask(get('/', 'connection: close').replace('app.example', 'peer.foo'));
-  await wire.rest();
-  return reply.status === 200 ? null : reply.body.replace('upstream connect error: ', '');
+  return outboundRefusal(t, sidecar, 'peer.foo');
 }
 
 const ways: [name: string, start: (t: Test) => Promise<Sidecar>][] = [
@@ -108,7 +95,7 @@ for (const [name, start] of ways) {
     const sidecar = await start(t);
     for (const [who, pems, reason] of CASES) {
       for (let times = 0; times < 2; times += 1) {
-        t.equal(await inbound(t, sidecar, pems), reason, `a client ${who}`);
+        t.equal(await inboundRefusal(t, sidecar, pems), reason, `a client ${who}`);
         t.equal(await outbound(t, sidecar, pems), reason, `a server ${who}`);
       }
     }
@@ -134,13 +121,13 @@ t.test('a trust domain that the configuration lets go of is refused at once', as
     app: app.port,
     manifests: believing(foreignRoot.rootPem, FOREIGN) + MANIFESTS,
   });
-  t.equal(await inbound(t, sidecar, foreign), null);
+  t.equal(await inboundRefusal(t, sidecar, foreign), null);
   t.equal(await outbound(t, sidecar, foreign), null);
   await sidecar.configure(believing(foreignRoot.rootPem, 'third.example') + MANIFESTS);
-  t.equal(await inbound(t, sidecar, foreign), 'foreign_trust_domain');
+  t.equal(await inboundRefusal(t, sidecar, foreign), 'foreign_trust_domain');
   t.equal(await outbound(t, sidecar, foreign), 'foreign_trust_domain');
   await sidecar.configure(`kind: MeshConfig${MANIFESTS}`);
-  t.equal(await inbound(t, sidecar, foreign), 'untrusted', 'OpenSSL has not its root any more');
+  t.equal(await inboundRefusal(t, sidecar, foreign), 'untrusted', 'OpenSSL has not its root any more');
   t.equal(await outbound(t, sidecar, foreign), 'untrusted');
 });
 
@@ -154,9 +141,9 @@ t.test('while the root is replaced, old and new are believed; then the new one o
     manifests: `kind: MeshConfig${MANIFESTS}`,
   });
   const asked = async () => [
-    await inbound(t, sidecar, old),
+    await inboundRefusal(t, sidecar, old),
     await outbound(t, sidecar, old),
-    await inbound(t, sidecar, young),
+    await inboundRefusal(t, sidecar, young),
     await outbound(t, sidecar, young),
   ];
   const rotate = async (pems: IdentityPems) => {
