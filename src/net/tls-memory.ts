@@ -70,6 +70,7 @@ export function handshakeInMemory<P>(handshake: MemoryHandshake<P>): Promise<Mem
   for (const end of [near, far]) end.emit('connect');
   return promise.finally(() => {
     terminator.close();
+    originator.close();
     near.destroy();
     far.destroy();
   });

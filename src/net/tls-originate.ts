@@ -15,7 +15,7 @@ import type {
   Originator,
   TlsMaterial,
 } from './tls.ts';
-import { contextOptions, factsOf, judged, withoutCertificates } from './tls-context.ts';
+import { contextOptions, factsOf, judged, release, withoutCertificates } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
 import { groupOfClient } from './tls-group.ts';
 import { type KeptSession, SessionStore } from './tls-sessions.ts';
@@ -23,10 +23,33 @@ import type { TlsSettings } from './tls-settings.ts';
 
 const MAX_SIMPLE = 64;
 
-/** A context, and the sessions that were made with it. */
-interface Door {
+/** A context, and the sessions that were made with it. It lives until the last connection that began with it is made. */
+class Door {
   readonly context: SecureContext;
-  readonly sessions: SessionStore;
+  readonly sessions = new SessionStore();
+  #under = 0;
+  #retired = false;
+
+  constructor(context: SecureContext) {
+    this.context = context;
+  }
+
+  /** A connection begins: until `leave` it may need the context, also to try the next address of a name. */
+  enter(): void {
+    if (this.#retired) throw new Error('the originator is closed'); // OpenSSL would end the process
+    this.#under++;
+  }
+
+  leave(): void {
+    this.#under--;
+    if (this.#retired && this.#under === 0) release(this.context);
+  }
+
+  /** No connection begins with it any more. */
+  retire(): void {
+    this.#retired = true;
+    if (this.#under === 0) release(this.context);
+  }
 }
 
 /** Contexts are made once a generation: each costs 250 µs, which tls.connect would pay a connection. */
@@ -43,19 +66,34 @@ export class ContextOriginator implements Originator {
 
   connect<P>(options: OriginateOptions<P>, done: Originated<P>): Opening {
     const door = options.mode === 'SIMPLE' ? this.#simpleDoor(options.roots ?? null) : this.#mutual;
-    return originate(door, options, done);
+    door.enter();
+    return originate(door, options, (...outcome) => {
+      door.leave();
+      done(...outcome);
+    });
   }
 
   replace(material: TlsMaterial, tls: TlsSettings = this.#tls): void {
-    this.#mutual = doorOf(material, tls);
-    this.#simple.clear();
+    const mutual = doorOf(material, tls);
+    this.close();
+    this.#mutual = mutual;
     this.#tls = tls;
+  }
+
+  close(): void {
+    this.#mutual.retire();
+    this.#closeSimple();
+  }
+
+  #closeSimple(): void {
+    for (const door of this.#simple.values()) door.retire();
+    this.#simple.clear();
   }
 
   #simpleDoor(rootPem: string | null): Door {
     let door = this.#simple.get(rootPem);
     if (!door) {
-      if (this.#simple.size >= MAX_SIMPLE) this.#simple.clear(); // files that were rotated leave theirs behind
+      if (this.#simple.size >= MAX_SIMPLE) this.#closeSimple(); // files that were rotated leave theirs behind
       door = doorOf({ rootPem }, this.#tls);
       this.#simple.set(rootPem, door);
     }
@@ -64,8 +102,7 @@ export class ContextOriginator implements Originator {
 }
 
 function doorOf(material: TlsMaterial | { readonly rootPem: string | null }, tls: TlsSettings): Door {
-  const context = createSecureContext(contextOptions(material, tls, { tickets: true }));
-  return { context, sessions: new SessionStore() };
+  return new Door(createSecureContext(contextOptions(material, tls, { tickets: true })));
 }
 
 /** What sessions are kept apart by. */

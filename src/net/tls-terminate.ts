@@ -3,9 +3,9 @@
  * with sockets, because only `tls.Server` verifies a client's chain.
  */
 import type { Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
 import type { Terminator, TerminatorOptions, TlsMaterial } from './tls.ts';
-import { contextOptions, factsOf, judged, withoutCertificates } from './tls-context.ts';
+import { contextOptions, factsOf, judged, release, withoutCertificates } from './tls-context.ts';
 import { tlsFailure } from './tls-errors.ts';
 import { groupOfNumber } from './tls-group.ts';
 import { sessionFactsOf } from './tls-peer-certificate.ts';
@@ -46,11 +46,14 @@ export class ServerTerminator<P> implements Terminator {
   }
 
   replace(material: TlsMaterial, tls: TlsSettings = this.#tls): void {
+    const before = this.#server;
     this.#server = this.#serverOf(material, tls);
     this.#tls = tls;
+    releaseServer(before);
   }
 
   close(): void {
+    releaseServer(this.#server);
     this.#server = null;
     for (const raw of [...this.#pending.keys()]) {
       this.#settle(raw);
@@ -118,6 +121,11 @@ export class ServerTerminator<P> implements Terminator {
     clearTimeout(this.#pending.get(raw));
     return this.#pending.delete(raw);
   }
+}
+
+/** Its context; tls.Server makes that itself, and handshakes under way have it by now. */
+function releaseServer(server: Server | null): void {
+  release((server as { _sharedCreds?: SecureContext } | null)?._sharedCreds);
 }
 
 /** The accepted socket under a TLS socket; tls.Server makes the latter itself and tells of no other link. */

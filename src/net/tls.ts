@@ -163,6 +163,8 @@ export interface Originator {
    * @throws Error of node:tls when OpenSSL does not take the material; the old one stays in force
    */
   replace(material: TlsMaterial, tls?: TlsSettings): void;
+  /** No connection begins any more; those under way are made, and those that were made live on. */
+  close(): void;
 }
 
 /**

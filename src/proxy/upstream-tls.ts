@@ -55,7 +55,7 @@ export class UpstreamTlsDoor {
 
   /** A new configuration: new connections negotiate what it says, with the files as they are now. */
   renew(trust: Trust): void {
-    this.#byFiles.clear();
+    this.#forgetFiles();
     const tls = this.#parts.tls();
     if (sameTls(tls, this.#tls) && trust.epoch === this.#trust.epoch) return;
     this.#tls = tls;
@@ -70,6 +70,11 @@ export class UpstreamTlsDoor {
     this.#trust = trust;
     this.#originator.replace(materialOf(identity, trust));
     this.#outer.replace(materialOf(identity, trust));
+    this.#forgetFiles();
+  }
+
+  #forgetFiles(): void {
+    for (const { originator } of this.#byFiles.values()) if (originator !== this.#outer) originator.close();
     this.#byFiles.clear();
   }
 
