@@ -37,8 +37,8 @@ export class UpstreamTlsDoor {
   #identity: IdentityGeneration;
   #trust: Trust;
   #originator: Originator;
-  /** SIMPLE and MUTUAL, which lead out of the mesh: its config says nothing of their TLS. */
-  readonly #outer: Originator;
+  /** SIMPLE, which leads out of the mesh: its config says nothing of this TLS. Made when first wanted. */
+  #outer: Originator | null = null;
   readonly #parts: UpstreamTlsParts;
   #tls: TlsSettings;
   /** MUTUAL and SIMPLE with files of their own, by their paths; read again after every change of configuration. */
@@ -50,7 +50,6 @@ export class UpstreamTlsDoor {
     this.#parts = parts;
     this.#tls = parts.tls();
     this.#originator = createOriginator(materialOf(identity, trust), this.#tls);
-    this.#outer = createOriginator(materialOf(identity, trust), tlsSettings(null, parts.compliancePolicy));
   }
 
   /** A new configuration: new connections negotiate what it says, with the files as they are now. */
@@ -61,7 +60,6 @@ export class UpstreamTlsDoor {
     this.#tls = tls;
     this.#trust = trust;
     this.#originator.replace(materialOf(this.#identity, trust), tls);
-    this.#outer.replace(materialOf(this.#identity, trust));
   }
 
   /** New connections present `identity` and believe whom `trust` believes from now on. */
@@ -69,13 +67,15 @@ export class UpstreamTlsDoor {
     this.#identity = identity;
     this.#trust = trust;
     this.#originator.replace(materialOf(identity, trust));
-    this.#outer.replace(materialOf(identity, trust));
     this.#forgetFiles();
   }
 
+  /** They are read again, and connected with anew, when they are wanted. */
   #forgetFiles(): void {
     for (const { originator } of this.#byFiles.values()) if (originator !== this.#outer) originator.close();
     this.#byFiles.clear();
+    this.#outer?.close();
+    this.#outer = null;
   }
 
   open: OpenTls = (to, done) => {
@@ -123,15 +123,20 @@ export class UpstreamTlsDoor {
     const known = this.#byFiles.get(key);
     if (known !== undefined) return known;
     const roots = caCertificates === null ? null : readFileSync(caCertificates, 'utf8');
-    let originator = this.#outer;
+    const own = materialOf(this.#identity, this.#trust);
+    const tls = tlsSettings(null, this.#parts.compliancePolicy);
+    let originator: Originator;
     if (security.mode === 'MUTUAL') {
       const material = {
-        ...materialOf(this.#identity, this.#trust),
+        ...own,
         certChainPem: readFileSync(clientCertificate ?? '', 'utf8'),
         keyPem: readFileSync(privateKey ?? '', 'utf8'),
         ...(roots !== null && { rootPem: roots }),
       };
-      originator = createOriginator(material, tlsSettings(null, this.#parts.compliancePolicy));
+      originator = createOriginator(material, tls);
+    } else {
+      this.#outer ??= createOriginator(own, tls);
+      originator = this.#outer;
     }
     const door = { originator, roots, revocation: outerRevocation(security, roots, this.#trust) };
     this.#byFiles.set(key, door);
