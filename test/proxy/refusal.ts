@@ -12,8 +12,9 @@ export async function inboundRefusal(t: Test, sidecar: Sidecar, pems: IdentityPe
     () => null,
   );
   const line = await sidecar.access.take(l => l.downstream_remote_address === `127.0.0.1:${wire.localPort}`);
+  const status = await reply; // the line may be read before the answer is
   wire.socket.destroy();
-  return (await reply) === '200' ? null : line.response_code_details;
+  return status === '200' ? null : line.response_code_details;
 }
 
 /** Why the app gets no answer of a host; null = it gets one. */
