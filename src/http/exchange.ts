@@ -5,8 +5,10 @@
  */
 import type { Socket } from 'node:net';
 import type { FailureCode, ResponseFlag } from '../errors.ts';
-import type { RequestHead } from './h1-parser.ts';
+import type { Delivery } from './h1-body.ts';
+import type { RequestHead, ResponseHead } from './h1-parser.ts';
 import type { RequestEdits } from './h1-write.ts';
+import type { Outbox } from './outbox.ts';
 
 /** A connection's bytes without events: the reader in force takes each chunk as it comes. */
 export interface Inlet {
@@ -106,6 +108,72 @@ export interface UpstreamConnection {
   /** Requests begun on it so far. */
   readonly requests: number;
   destroy(): void;
+}
+
+/** What an exchange is told of its response. */
+export interface ResponseSink {
+  readonly method: string;
+  /** Where body bytes go, framed as `onResponse` chose. */
+  readonly responseOut: Outbox;
+  /** Chooses how the body is delivered and writes the head; null = refuse it (unasked 101). */
+  onResponse(head: ResponseHead): Delivery | null;
+  /** Writes what is gathered. `borrowed` as in Inlet, `more` as in Outbox.flush. */
+  flushResponse(borrowed: boolean, more: boolean): void;
+  /**
+   * @param bytes of the body, without framing
+   * @param trailers the trailer lines that go on, each ending in CRLF, '' = none; where chunks were delivered they are in
+   * responseOut already
+   */
+  onResponseEnd(bytes: number, trailers: string): void;
+  /** 101, or 2xx to CONNECT: `upstream` carries the tunnel's bytes from now on; `rest` came already. */
+  onSwitch(head: ResponseHead, upstream: Duct, rest: Buffer | null): void;
+  /**
+   * There will be no (more) response; `begun`: bytes of one had come. 'refused': the server says that it did not process
+   * the request (RFC 9113 8.7), so that it may be sent again whatever its method.
+   */
+  onUpstreamFailure(kind: UpstreamFailure, what: string, begun: boolean): void;
+  /** The request's body may flow again. */
+  onUpstreamDrain(): void;
+}
+
+export type UpstreamFailure = 'reset' | 'protocol' | 'timeout' | 'refused';
+
+/** What of a request stands before its body. */
+export interface OutgoingRequest {
+  readonly head: RequestHead;
+  readonly edits: RequestEdits;
+  /** Added to that of the edits. */
+  readonly drop: number;
+}
+
+/** One request's place on an upstream connection: an HTTP/1.1 connection is its own place, an HTTP/2 one gives a stream. */
+export interface UpstreamStream {
+  /** Requests begun on its connection so far. */
+  readonly requests: number;
+  /** The body is wanted as content only; else framed as HTTP/1.1 frames it by `head.framing`. */
+  readonly bare: boolean;
+  /** More is queued than should be: the source of the body pauses until `onUpstreamDrain`. */
+  readonly backedUp: boolean;
+  /**
+   * Sends the head, and what is there of the body.
+   *
+   * @param whole nothing follows, no trailers either
+   * @param more the rest follows in this turn of the event loop
+   */
+  begin(sink: ResponseSink, request: OutgoingRequest, body: Outbox, whole: boolean, more: boolean): void;
+  /** Sends more of the body. @returns false when the source should pause until `onUpstreamDrain` */
+  write(out: Outbox, more: boolean): boolean;
+  /**
+   * Nothing follows. From now the response has `timeoutMs` to begin (0 = for ever).
+   *
+   * @param trailers lines of the request's trailers, each ending in CRLF; only where `bare`
+   */
+  requestComplete(trailers: string, timeoutMs: number): void;
+  /** Nothing more of the response is wanted for now. */
+  pauseResponse(): void;
+  resumeResponse(): void;
+  /** Nothing of the response is wanted any more: an HTTP/1.1 connection is closed, an HTTP/2 stream reset with CANCEL. */
+  abandon(): void;
 }
 
 /** Some names of fields. */

@@ -121,6 +121,8 @@ export class MessageHead {
 /** One request head; also what policy reads of a request (`method`, `host`, `path`, `rawPath`, `headerValues`). */
 export class RequestHead extends MessageHead {
   method = '';
+  /** Of the HTTP that the client spoke, for the access log. */
+  version: '1.0' | '1.1' | '2' = '1.1';
   /** The request target as received. */
   target = '';
   /** The target's path and query, or `*`, or the authority of CONNECT. */
@@ -199,6 +201,7 @@ export function parseRequest(text: string): RequestHead | ParseFault {
     return bad('unsupported protocol version');
   }
   head.minor = minor;
+  if (minor === 0) head.version = '1.0';
   const fault = parseFields(head, at + 10) ?? frameRequest(head) ?? readTarget(head);
   return fault ?? head;
 }

@@ -59,7 +59,7 @@ export class ProxiedRequest implements Applicant {
     record.method = head.method;
     record.path = head.target;
     record.authority = head.host;
-    record.protocol = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0';
+    record.protocol = `HTTP/${head.version}`;
     record.requestProtocol = head.grpc ? 'grpc' : 'http';
     record.headers = head;
     if (head.requestId) record.requestId = requestIdOf(head);
