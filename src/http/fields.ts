@@ -29,7 +29,10 @@ export const FORWARDED_PROTO = 10;
 export const REQUEST_ID = 11;
 export const CONTENT_TYPE = 12;
 export const TRACEPARENT = 13;
-/** x-envoy-peer-metadata and x-envoy-peer-metadata-id: the mesh's own, removed towards the app. */
+/**
+ * x-envoy-peer-metadata, x-envoy-peer-metadata-id, and the field of h1-memo.ts: the mesh's own, removed towards the app
+ * and never believed of a client.
+ */
 export const PEER_METADATA = 14;
 export const KEEP_ALIVE = 15;
 export const TRACESTATE = 16;
@@ -73,6 +76,7 @@ export function fieldCode(text: string, start: number, length: number): number {
       return same(text, start, 'x-request-id') ? REQUEST_ID : PLAIN;
     case 14:
       if (same(text, start, 'content-length')) return CONTENT_LENGTH;
+      if (alike(text, start, 'outrider-http1')) return PEER_METADATA;
       return same(text, start, 'http2-settings') ? HOP_BY_HOP : PLAIN;
     case 16:
       return same(text, start, 'proxy-connection') ? HOP_BY_HOP : PLAIN;

@@ -16,6 +16,7 @@ import {
   STRIDE,
 } from './h1-parser.ts';
 import type { Outbox } from './outbox.ts';
+import { mayTrail } from './trailer-fields.ts';
 
 /** Longest chunk extension that is skipped, in bytes; RFC 9112 7.1.1 asks for a limit, nobody sends any. */
 const MAX_EXTENSION_BYTES = 256;
@@ -40,6 +41,8 @@ export class BodyReader {
   /** Body bytes so far, without framing. */
   bytes = 0;
   fault: ParseFault | null = null;
+  /** Lines of the trailers that go on, each ending in CRLF, once the body is done; they are written too, unless it is bare. */
+  trailers = '';
   #framing: BodyFraming = 'none';
   #delivery: Delivery = 'same';
   #left = 0;
@@ -57,6 +60,7 @@ export class BodyReader {
   begin(head: MessageHead, delivery: Delivery, withheld: FieldNames | null = null): void {
     this.bytes = 0;
     this.fault = null;
+    this.trailers = '';
     this.#framing = head.framing;
     this.#delivery = delivery;
     this.#left = head.contentLength;
@@ -235,6 +239,7 @@ export class BodyReader {
 
   #finish(trailers: string, at: number, out: Outbox): number {
     this.done = true;
+    this.trailers = trailers;
     this.#trailerText = '';
     if (this.#delivery !== 'bare') out.text(trailers === '' ? '0\r\n\r\n' : `0\r\n${trailers}\r\n`);
     return at;
@@ -252,33 +257,15 @@ function hexDigit(c: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-/** RFC 9110 6.5.1: fields of framing, routing and identity are never taken from a trailer section. */
 function forwardedTrailers(head: MessageHead, withheld: FieldNames | null): string {
   const { text, fields } = head;
   let kept = '';
   for (let i = 0; i < fields.length; i += STRIDE) {
     // A name that means something to a proxy means it in the header section only.
     if (fields[i + 4] !== PLAIN) continue;
-    // `_` counts as `-`, as in fields.ts.
-    const name = text
-      .slice(fields[i] as number, fields[i + 1] as number)
-      .toLowerCase()
-      .replaceAll('_', '-');
-    if (FORBIDDEN_TRAILERS.has(name) || name.startsWith('x-forwarded-') || withheld?.has(name)) continue;
+    const name = text.slice(fields[i] as number, fields[i + 1] as number).toLowerCase();
+    if (!mayTrail(name, withheld)) continue;
     kept += `${text.slice(fields[i] as number, fields[i + 3] as number)}\r\n`;
   }
   return kept;
 }
-
-const FORBIDDEN_TRAILERS = new Set([
-  'content-encoding',
-  'content-range',
-  'trailer',
-  'authorization',
-  'proxy-authorization',
-  'cookie',
-  'set-cookie',
-  'cache-control',
-  'max-forwards',
-  'forwarded',
-]);

@@ -3,6 +3,8 @@
  * A strict HTTP/1.1 parser (RFC 9112) for message heads: whatever two servers could read differently is a fault.
  * A head is parsed whole from its text (latin1); until CRLF CRLF has come, `headEnd` says "more" or names the fault.
  */
+import { isAuthority, isHostAndPort, isHostOf } from './authority.ts';
+import { contentLengthOf } from './content-length.ts';
 import {
   CONNECTION,
   CONTENT_LENGTH,
@@ -309,14 +311,8 @@ function readConnectionField(head: MessageHead, code: number, value: string): Pa
 function readContentLength(head: MessageHead, value: string): ParseFault | null {
   if (head.framing === 'chunked') return bad('both Transfer-Encoding and Content-Length');
   if (head.framing === 'length') return bad('repeated Content-Length');
-  // 15 digits stay below 2^53: no server can read another number.
-  if (value.length === 0 || value.length > 15) return bad('invalid Content-Length');
-  let length = 0;
-  for (let i = 0; i < value.length; i++) {
-    const digit = value.charCodeAt(i) - 0x30;
-    if (digit < 0 || digit > 9) return bad('invalid Content-Length');
-    length = length * 10 + digit;
-  }
+  const length = contentLengthOf(value);
+  if (length < 0) return bad('invalid Content-Length');
   head.framing = 'length';
   head.contentLength = length;
   return null;
@@ -371,7 +367,7 @@ function frameRequest(head: RequestHead): ParseFault | null {
     }
   }
   if (hosts === 0 && head.minor === 1) return bad('missing Host');
-  if (hosts === 1 && !validAuthority(head.host)) return bad('invalid Host');
+  if (hosts === 1 && !isAuthority(head.host)) return bad('invalid Host');
   return null;
 }
 
@@ -380,15 +376,11 @@ function readTarget(head: RequestHead): ParseFault | null {
   const { target, method } = head;
   if (method === 'CONNECT') {
     if (head.framing !== 'none') return bad('CONNECT with a body');
-    if (!/:\d{1,5}$/.test(target) || !validAuthority(target)) return bad('CONNECT wants host:port');
-    // RFC 9110 7.2: Host repeats the authority, though undici leaves a scheme's own port out; two answers to "where to"
-    // are one too many.
-    const host = head.host.toLowerCase();
-    const authority = target.toLowerCase();
-    if (host !== '' && host !== authority && host !== authority.slice(0, authority.lastIndexOf(':')))
-      return bad('Host differs from the target');
+    if (!isHostAndPort(target)) return bad('CONNECT wants host:port');
+    // Two answers to "where to" are one too many.
+    if (head.host !== '' && !isHostOf(target, head.host)) return bad('Host differs from the target');
     // HTTP/1.0 may leave Host out; the HTTP/1.1 that is sent on has one.
-    head.absolute = host === '';
+    head.absolute = head.host === '';
     head.host = target;
     head.rawPath = target;
     return null;
@@ -405,19 +397,11 @@ function readTarget(head: RequestHead): ParseFault | null {
   if (absolute === null) return bad('invalid request target');
   const authority = absolute[1] as string;
   const rest = absolute[2] as string;
-  if (!validAuthority(authority)) return bad('invalid authority in the request target');
+  if (!isAuthority(authority)) return bad('invalid authority in the request target');
   head.absolute = true;
   head.host = authority;
   head.rawPath = rest.startsWith('/') ? rest : `/${rest}`;
   return null;
-}
-
-// reg-name without a comma (lists look like one), an IPv6 literal, a port up to five digits; no userinfo.
-const AUTHORITY = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]+)(?::(\d{1,5}))?$/;
-
-function validAuthority(text: string): boolean {
-  const match = AUTHORITY.exec(text);
-  return match !== null && (match[1] === undefined || Number(match[1]) <= 65_535);
 }
 
 /** RFC 9112 6.3: how long the response's body is. */
