@@ -181,6 +181,15 @@ export interface ConnectionPool {
   readonly http1MaxPendingRequests: number | null;
   readonly maxRequestsPerConnection: number | null;
   readonly httpIdleTimeoutMs: number | null;
+  /** Requests under way, of HTTP/1.1 as of HTTP/2. */
+  readonly http2MaxRequests: number | null;
+  /** Of one HTTP/2 connection. */
+  readonly maxConcurrentStreams: number | null;
+  /** Null = the mesh config decides. */
+  readonly h2UpgradePolicy: 'UPGRADE' | 'DO_NOT_UPGRADE' | null;
+  readonly useClientProtocol: boolean;
+  /** PING on HTTP/2 connections; null = none. */
+  readonly http2KeepAlive: { readonly intervalMs: number; readonly timeoutMs: number } | null;
 }
 
 export interface OutlierDetection {
@@ -282,6 +291,8 @@ export interface MeshConfig {
   readonly accessLogEncoding: 'TEXT' | 'JSON';
   readonly enableAutoMtls: boolean;
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
+  /** Of services whose DestinationRule does not say; null = the file says nothing. */
+  readonly h2UpgradePolicy: 'UPGRADE' | 'DO_NOT_UPGRADE' | null;
   readonly caCertificates: readonly CaCertificates[];
   /** Revocation lists: a file, or PEM blocks. Outrider's own field. */
   readonly caCrl: { readonly path: string } | { readonly pem: string } | null;

@@ -41,20 +41,47 @@ function readConnectionPool(section: Section): ConnectionPool {
   const http = section.section('http');
   if (!section.has('tcp') && !section.has('http')) section.fault('is empty; write tcp or http');
   const pool: ConnectionPool = {
-    maxConnections: tcp?.whole('maxConnections', 0, MAX_INT32) || null, // 0 is Istio's "no limit"
+    maxConnections: limit(tcp, 'maxConnections'),
     connectTimeoutMs: tcp ? readDuration(tcp, 'connectTimeout') : null,
     tcpIdleTimeoutMs: tcp ? readDuration(tcp, 'idleTimeout', 0) : null,
-    http1MaxPendingRequests: http?.whole('http1MaxPendingRequests', 0, MAX_INT32) || null,
-    maxRequestsPerConnection: http?.whole('maxRequestsPerConnection', 0, MAX_INT32) || null,
+    http1MaxPendingRequests: limit(http, 'http1MaxPendingRequests'),
+    maxRequestsPerConnection: limit(http, 'maxRequestsPerConnection'),
     httpIdleTimeoutMs: http ? readDuration(http, 'idleTimeout') : null,
+    http2MaxRequests: limit(http, 'http2MaxRequests'),
+    maxConcurrentStreams: limit(http, 'maxConcurrentStreams'),
+    h2UpgradePolicy: http && readUpgradePolicy(http),
+    useClientProtocol: http?.flag('useClientProtocol') ?? false,
+    http2KeepAlive: http && readKeepAlive(http),
   };
   tcp?.notHonoured('maxConnectionDuration', 'tcpKeepalive');
   tcp?.close();
-  http?.notHonoured('http2MaxRequests', 'maxRetries', 'h2UpgradePolicy', 'useClientProtocol');
-  http?.notHonoured('maxConcurrentStreams', 'http2KeepAlive');
+  http?.notHonoured('maxRetries');
   http?.close();
   section.close();
   return pool;
+}
+
+/** 0 is Istio's "no limit". */
+function limit(section: Section | null, field: string): number | null {
+  return section?.whole(field, 0, MAX_INT32) || null;
+}
+
+function readUpgradePolicy(http: Section): ConnectionPool['h2UpgradePolicy'] {
+  const policy = http.choice('h2UpgradePolicy', ['DEFAULT', 'DO_NOT_UPGRADE', 'UPGRADE']);
+  return policy === 'DEFAULT' ? null : policy;
+}
+
+/** Istio wants both. */
+function readKeepAlive(http: Section): ConnectionPool['http2KeepAlive'] {
+  const section = http.section('http2KeepAlive');
+  if (section === null) return null;
+  const intervalMs = readDuration(section, 'interval');
+  const timeoutMs = readDuration(section, 'timeout');
+  for (const field of ['interval', 'timeout']) {
+    if (!section.isWritten(field)) section.error(field, 'must be set, to a duration such as 10s');
+  }
+  section.close();
+  return intervalMs === null || timeoutMs === null ? null : { intervalMs, timeoutMs };
 }
 
 function readLoadBalancer(section: Section): TrafficPolicy['loadBalancer'] {

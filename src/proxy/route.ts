@@ -233,6 +233,11 @@ export function poolOf(policy: TrafficPolicy | null): ConnectionPool {
       http1MaxPendingRequests: null,
       maxRequestsPerConnection: null,
       httpIdleTimeoutMs: null,
+      http2MaxRequests: null,
+      maxConcurrentStreams: null,
+      h2UpgradePolicy: null,
+      useClientProtocol: false,
+      http2KeepAlive: null,
     }
   );
 }

@@ -122,6 +122,29 @@ const CASES: readonly Case[] = [
     faults: ['error spec.trafficPolicy.connectionPool.tcp.maxConnections: must be from 0'],
   },
   {
+    title: 'which HTTP is spoken, and how much of it at a time',
+    text: pool(
+      '{http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true, http2MaxRequests: 10, maxConcurrentStreams: 5, http2KeepAlive: {interval: 30s, timeout: 5s}}}',
+    ),
+  },
+  {
+    title: 'words of an enum, and types',
+    text: pool('{http: {h2UpgradePolicy: §ALWAYS, useClientProtocol: §"true", maxConcurrentStreams: §-1}}'),
+    faults: [
+      'error spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: "ALWAYS" is not one of DEFAULT, DO_NOT_UPGRADE, UPGRADE',
+      'error spec.trafficPolicy.connectionPool.http.useClientProtocol: must be true or false',
+      'error spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: must be from 0',
+    ],
+  },
+  {
+    title: 'PING has an interval and a timeout',
+    text: pool('{http: {http2KeepAlive: §{interval: §0s}}}'),
+    faults: [
+      'error spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: must be set',
+      'error spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval: "0s" must be a whole number of milliseconds',
+    ],
+  },
+  {
     title: 'outlier detection has a share from 0 to 100',
     text: '{host: a.com, trafficPolicy: {outlierDetection: {maxEjectionPercent: §101}}}',
     faults: ['error spec.trafficPolicy.outlierDetection.maxEjectionPercent: must be from 0 to 100, not 101'],
@@ -199,10 +222,36 @@ t.test('a rule comes out as data, with the defaults of Istio where a block is th
           http1MaxPendingRequests: null,
           maxRequestsPerConnection: null,
           httpIdleTimeoutMs: null,
+          http2MaxRequests: null,
+          maxConcurrentStreams: null,
+          h2UpgradePolicy: null,
+          useClientProtocol: false,
+          http2KeepAlive: null,
         },
         loadBalancer: 'LEAST_REQUEST',
         outlierDetection: null,
       },
     },
   ]);
+});
+
+t.test('what a rule says of HTTP/2 comes out; DEFAULT and 0 leave it to others', async t => {
+  const poolOf = (http: string) =>
+    loadText(wrap(pool(`{http: ${http}}`))).resources?.destinationRules[0]?.trafficPolicy?.connectionPool;
+  t.match(
+    poolOf(
+      '{h2UpgradePolicy: DO_NOT_UPGRADE, useClientProtocol: true, http2MaxRequests: 10, maxConcurrentStreams: 5, http2KeepAlive: {interval: 30s, timeout: 5s}}',
+    ),
+    {
+      h2UpgradePolicy: 'DO_NOT_UPGRADE',
+      useClientProtocol: true,
+      http2MaxRequests: 10,
+      maxConcurrentStreams: 5,
+      http2KeepAlive: { intervalMs: 30_000, timeoutMs: 5_000 },
+    },
+  );
+  t.match(poolOf('{h2UpgradePolicy: DEFAULT, http2MaxRequests: 0}'), {
+    h2UpgradePolicy: null,
+    http2MaxRequests: null,
+  });
 });
