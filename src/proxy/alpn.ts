@@ -4,31 +4,65 @@
  */
 import type { PortProtocol } from '../config/resources.ts';
 
-/** What Outrider offers to a sidecar before a request (Istio's ALPN filter, HTTP/1.1). */
+/** Outrider's own: HTTP/2 that also says how the message stood in HTTP/1.1, where it was that before. */
+export const OUTRIDER_H2 = 'outrider-h2';
+
+/** What Outrider offers to a sidecar before a request of HTTP/1.1 (Istio's ALPN filter). */
 export const OFFERED_FOR_HTTP: readonly string[] = ['istio-http/1.1', 'istio', 'http/1.1'];
+/** The same, where requests may share a connection if the peer is an Outrider too. */
+export const OFFERED_FOR_SHARED: readonly string[] = [OUTRIDER_H2, ...OFFERED_FOR_HTTP];
+/** Before a request of HTTP/2 (Istio's ALPN filter). */
+export const OFFERED_FOR_HTTP2: readonly string[] = ['istio-h2', 'istio', 'h2'];
+/** And to servers outside the mesh. */
+export const OFFERED_OUTSIDE: readonly string[] = ['h2'];
 /** And before bytes. */
 export const OFFERED_FOR_TCP: readonly string[] = ['istio'];
 
+/**
+ * Whether ports of HTTP agree to HTTP/2. Never before it is served there: who agrees and then does not speak it loses the
+ * connection.
+ */
+export const SERVES_HTTP2 = false;
+
 /** HTTP/1, the plain names first: they are what Envoy agrees to. */
 const HTTP1 = ['http/1.1', 'istio-http/1.1', 'http/1.0', 'istio-http/1.0'];
+/** Envoy's order, after Outrider's own. Who offers the mark alone speaks HTTP/2 all the same. */
+const HTTP2 = [OUTRIDER_H2, 'h2', ...HTTP1, 'istio-h2'];
 /** Envoy's order; the app behind a TCP port may well speak HTTP/2. */
 const TCP = ['h2', 'http/1.1', 'istio'];
-const PEER_EXCHANGE = 'istio-peer-exchange';
+/** What is agreed to only by who knows what it means. */
+const NEVER_BLINDLY: ReadonlySet<string> = new Set(['istio-peer-exchange', OUTRIDER_H2]);
+const ISTIO_HTTP: ReadonlySet<string> = new Set(['istio-h2', 'istio-http/1.1', 'istio-http/1.0']);
 
 /**
- * What a server on a port of this protocol agrees to. Null = nothing: HTTP/2 is all that the client speaks, and Outrider
- * does not. An offer without anything known gets its first, since a TLS server in Node can only agree or refuse.
+ * What a server on a port of this protocol agrees to. Null = nothing: the client speaks nothing that is served. An offer
+ * without anything known gets its first, since a TLS server in Node can only agree or refuse.
+ *
+ * @param http2 whether HTTP/2 is served where HTTP is
  */
-export function agreedProtocol(protocol: PortProtocol, offered: readonly string[]): string | null {
-  const known = (protocol === 'tcp' ? TCP : HTTP1).find(name => offered.includes(name));
+export function agreedProtocol(
+  protocol: PortProtocol,
+  offered: readonly string[],
+  http2: boolean = SERVES_HTTP2,
+): string | null {
+  const known = orderOf(protocol, offered, http2).find(name => offered.includes(name));
   if (known !== undefined) return known;
   if (protocol !== 'tcp' && speaksHttp2(protocol, offered)) return null;
   if (offered.includes('istio')) return 'istio';
-  return offered.find(name => name !== PEER_EXCHANGE) ?? null;
+  return offered.find(name => !NEVER_BLINDLY.has(name)) ?? null;
 }
 
-/** On an undeclared port a sidecar's `istio` without `istio-h2` is TCP, whatever else it could speak. */
+function orderOf(protocol: PortProtocol, offered: readonly string[], http2: boolean): readonly string[] {
+  if (protocol === 'tcp') return TCP;
+  return http2 && !(protocol === 'auto' && saysTcp(offered)) ? HTTP2 : HTTP1;
+}
+
+/** On an undeclared port a sidecar's `istio` without a mark of HTTP is TCP, whatever else it could speak. */
+function saysTcp(offered: readonly string[]): boolean {
+  return offered.includes('istio') && !offered.some(name => ISTIO_HTTP.has(name));
+}
+
 function speaksHttp2(protocol: PortProtocol, offered: readonly string[]): boolean {
   if (offered.includes('istio-h2')) return true;
-  return offered.includes('h2') && !(protocol === 'auto' && offered.includes('istio'));
+  return offered.includes('h2') && !(protocol === 'auto' && saysTcp(offered));
 }

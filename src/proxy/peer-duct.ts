@@ -7,12 +7,20 @@ export class PeerDuct implements Duct {
   readonly socket: Socket;
   readonly inlet: Inlet | null;
   readonly peer: Peer;
+  /** The ALPN protocol that was agreed to; null = none. */
+  readonly protocol: string | null;
 
-  constructor(socket: Socket, inlet: Inlet | null, peer: Peer) {
+  constructor(socket: Socket, inlet: Inlet | null, peer: Peer, protocol: string | null) {
     this.socket = socket;
     this.inlet = inlet;
     this.peer = peer;
+    this.protocol = protocol;
   }
+}
+
+/** The ALPN protocol that was agreed to; null on plaintext, or where the peer agreed to none. */
+export function protocolOf(duct: Duct): string | null {
+  return duct instanceof PeerDuct ? duct.protocol : null;
 }
 
 /** Who is on the other side; null on plaintext. */

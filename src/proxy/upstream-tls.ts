@@ -110,7 +110,10 @@ export class UpstreamTlsDoor {
       },
       (...[why, socket, peer, facts]) => {
         if (facts !== null) this.#parts.negotiated(facts);
-        done(why, socket === null || peer === null ? null : new PeerDuct(socket, inlet, peer));
+        done(
+          why,
+          socket === null || peer === null ? null : new PeerDuct(socket, inlet, peer, facts?.alpn ?? null),
+        );
       },
     );
   };
