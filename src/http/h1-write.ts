@@ -4,6 +4,7 @@
  * one connection only (RFC 9110 7.6.1) and those that Outrider itself vouches for. Runs of kept lines are one slice.
  */
 
+import { randomBytes } from 'node:crypto';
 import type { ResponseEdits } from './exchange.ts';
 import {
   alike,
@@ -24,7 +25,10 @@ import {
   UPGRADE,
   XFCC,
 } from './fields.ts';
+import { type Memo, nameIn, type SentName } from './h1-memo.ts';
 import { type MessageHead, type RequestHead, type ResponseHead, STRIDE } from './h1-parser.ts';
+import { COOKIE, KIND_BITS } from './h2-field-kind.ts';
+import { H2RequestHead, H2ResponseHead } from './h2-head.ts';
 import { offeredProtocols } from './upgrade.ts';
 
 export interface RequestEdits {
@@ -49,6 +53,7 @@ export const DROP_EXPECT = 32;
 
 /** One request head towards the upstream; `drop` is added to that of the edits. */
 export function writeRequestHead(head: RequestHead, edits: RequestEdits, drop = 0): string {
+  if (head instanceof H2RequestHead) return writeListedRequest(head, edits, drop);
   let out = `${head.method} ${edits.target} HTTP/1.1\r\n`;
   if (head.absolute || head.host === '') out += `Host: ${head.host}\r\n`;
   out += keptFields(head, edits.drop | drop, head.absolute, edits.remove);
@@ -69,7 +74,11 @@ export function writeResponseHead(
   edits: ResponseEdits | null,
 ): string {
   let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
-  out += keptFields(head, 0, false, edits === null ? null : edits.remove);
+  const remove = edits === null ? null : edits.remove;
+  if (head instanceof H2ResponseHead) {
+    out += keptOfList(head, 0, '', remove);
+    if (head.emptyUnsaid) out += 'content-length: 0\r\n';
+  } else out += keptFields(head, 0, false, remove);
   if (edits !== null) out += edits.added;
   if ((head.framing === 'chunked' && delivery === 'same') || delivery === 'chunked') {
     out += 'Transfer-Encoding: chunked\r\n';
@@ -81,28 +90,82 @@ export function writeResponseHead(
   return `${out}\r\n`;
 }
 
+/** A head of HTTP/2 as HTTP/1.1: the Host line first and names as they came, unless a memo says how it was. */
+function writeListedRequest(head: H2RequestHead, edits: RequestEdits, drop: number): string {
+  const { memo, hostLine } = head;
+  let out = `${head.method} ${edits.target} HTTP/1.1\r\n`;
+  if (memo === null || memo.host > memo.names.length) out += `Host: ${hostLine}\r\n`;
+  out += keptOfList(head, edits.drop | drop, hostLine, edits.remove);
+  out += edits.added;
+  if (head.framing === 'chunked') out += 'Transfer-Encoding: chunked\r\n';
+  else if (memo === null && head.framing === 'none' && wantsLength(head)) out += 'content-length: 0\r\n';
+  if (head.protocolToken !== null) out += handshakeLines(head, head.protocolToken);
+  else if (head.trailers) out += 'Connection: TE\r\nTE: trailers\r\n';
+  return `${out}\r\n`;
+}
+
+/** RFC 9110 8.6: a method that expects content says that there is none; HTTP/2 says it with the end of the stream. */
+function wantsLength({ method, list }: H2RequestHead): boolean {
+  return (
+    (method === 'POST' || method === 'PUT' || method === 'PATCH') && !list.names.includes('content-length')
+  );
+}
+
+/** Extended CONNECT (RFC 8441 5) as the handshake of HTTP/1.1, whose key HTTP/2 does without. */
+function handshakeLines(head: H2RequestHead, protocol: string): string {
+  const lines = `Connection: Upgrade\r\nUpgrade: ${offeredProtocols(protocol)}\r\n`;
+  if (protocol.toLowerCase() !== 'websocket' || head.list.names.includes('sec-websocket-key')) return lines;
+  return `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${lines}`;
+}
+
+function keptOfList(
+  head: H2RequestHead | H2ResponseHead,
+  drop: number,
+  hostLine: string,
+  remove: readonly string[] | null,
+): string {
+  const { list, memo, first } = head;
+  const { names, values, kinds } = list;
+  const joins = head instanceof H2RequestHead && head.joinsCookies;
+  let joined = false;
+  let out = '';
+  for (let i = first; i < names.length; i++) {
+    const kind = (kinds[i] as number) & KIND_BITS;
+    if (memo !== null && i - first === memo.host) out += hostOf(memo, hostLine);
+    if (kind === HOST || isDropped(kind, drop)) continue;
+    const name = names[i] as string;
+    if (remove !== null && isRemoved(remove, kind, name, 0, name.length)) continue;
+    if (memo !== null) {
+      const sent = nameIn(memo, i - first);
+      out += sent.open + values[i] + sent.close;
+    } else if (!joins || kind !== COOKIE) out += `${name}: ${values[i]}\r\n`;
+    else if (!joined) {
+      joined = true;
+      out += `${name}: ${(head as H2RequestHead).cookie}\r\n`;
+    }
+  }
+  return out;
+}
+
+function hostOf(memo: Memo, hostLine: string): string {
+  const sent = memo.names[memo.host] as SentName;
+  return sent.open + hostLine + sent.close;
+}
+
 function keptFields(
   head: MessageHead,
   drop: number,
   dropHost: boolean,
   remove: readonly string[] | null,
 ): string {
-  const { text, fields, nominated } = head;
+  const { text, fields } = head;
   const length = fields.length;
   if (length === 0) return '';
   let out = '';
   let from = fields[0] as number;
   for (let i = 0; i < length; i += STRIDE) {
-    const code = fields[i + 4] as number;
+    if (!isLeftOut(head, i, drop, dropHost, remove)) continue;
     const start = fields[i] as number;
-    if (
-      (code === PLAIN
-        ? nominated === null || !isNominated(nominated, text, start, fields[i + 1] as number)
-        : !dropped(code, drop, dropHost)) &&
-      (remove === null || !isRemoved(remove, code, text, start, fields[i + 1] as number))
-    ) {
-      continue;
-    }
     if (start > from) out += text.slice(from, start);
     from = i + STRIDE < length ? (fields[i + STRIDE] as number) : text.length - 2;
   }
@@ -110,7 +173,26 @@ function keptFields(
   return from < end ? out + text.slice(from, end) : out;
 }
 
-function dropped(code: number, drop: number, dropHost: boolean): boolean {
+/** Whether the field line at `fields[i]` stays behind. */
+export function isLeftOut(
+  head: MessageHead,
+  i: number,
+  drop: number,
+  dropHost: boolean,
+  remove: readonly string[] | null,
+): boolean {
+  const { text, fields, nominated } = head;
+  const code = fields[i + 4] as number;
+  const start = fields[i] as number;
+  const end = fields[i + 1] as number;
+  if (code === PLAIN ? nominated !== null && isNominated(nominated, text, start, end) : isDropped(code, drop))
+    return true;
+  if (code === HOST) return dropHost;
+  return remove !== null && isRemoved(remove, code, text, start, end);
+}
+
+/** Whether fields of this code, or kind, stay behind: Outrider's to say, or of one connection. */
+export function isDropped(code: number, drop: number): boolean {
   switch (code) {
     case CONNECTION:
     case HOP_BY_HOP:
@@ -120,8 +202,6 @@ function dropped(code: number, drop: number, dropHost: boolean): boolean {
     case UPGRADE:
     case PEER_METADATA:
       return true;
-    case HOST:
-      return dropHost;
     case XFCC:
       return (drop & DROP_XFCC) !== 0;
     case FORWARDED_PROTO:
@@ -143,7 +223,8 @@ function isNominated(nominated: readonly string[], text: string, start: number, 
   return nominated.includes(text.slice(start, end).toLowerCase());
 }
 
-function isRemoved(
+/** Whether the edits take the name at `text[start, end)` out. */
+export function isRemoved(
   remove: readonly string[],
   code: number,
   text: string,

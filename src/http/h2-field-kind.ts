@@ -23,6 +23,8 @@ export const MALFORMED = 63;
 
 /** A bit beside the kind: came as a never-indexed literal (RFC 7541 6.2.3) and leaves as one. */
 export const NEVER_INDEXED = 256;
+/** The kind without that bit. */
+export const KIND_BITS = NEVER_INDEXED - 1;
 
 /** 1 where the byte may stand in a field name of HTTP/2: a tchar, but no upper case. */
 const NAME_CHAR = TCHAR.slice();
