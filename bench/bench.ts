@@ -1,5 +1,6 @@
 /** What every case is given: the app behind, the identities, where to put instances, how long to work. */
 import type { BenchIdentities } from './certificates.ts';
+import type { H2load } from './h2load.ts';
 import { type Instance, launch } from './peers/launch.ts';
 import type { Peer, Role } from './peers/peer.ts';
 import type { OriginPorts } from './programs/origin.ts';
@@ -10,6 +11,12 @@ export interface Bench {
   readonly origin: OriginPorts;
   /** Path of wrk, null when it is not installed. */
   readonly wrk: string | null;
+  /** Null when it is not installed. */
+  readonly h2load: H2load | null;
+  /** The proxy that presents the client's certificate for h2load: HAProxy, else Envoy. */
+  readonly front: Peer | null;
+  /** What was asked of each peer before HTTP/2 is measured, and whether it did it. */
+  readonly proofs: Map<string, Promise<void>>;
   readonly effort: Effort;
 }
 

@@ -9,6 +9,7 @@ const COLOURS: Readonly<Record<PeerName, string>> = {
   nginx: '#8d99ae',
   haproxy: '#6c7a93',
   envoy: '#b0b7c6',
+  nghttpx: '#9fb8ad',
 };
 const WIDTH = 460; // one panel
 const COLUMNS = 2;

@@ -5,6 +5,7 @@ import type { BulkJob } from './programs/bulk.ts';
 import type { ClosedLoopJob } from './programs/closed-loop.ts';
 import type { HandshakesJob } from './programs/handshakes.ts';
 import type { IdleJob } from './programs/idle.ts';
+import type { MessagesJob } from './programs/messages.ts';
 import type { OpenLoopJob } from './programs/open-loop.ts';
 import { type Ended, isEnded } from './programs/protocol.ts';
 
@@ -16,6 +17,7 @@ export type Load =
   | { readonly program: 'closed-loop.ts'; readonly job: ClosedLoopJob }
   | { readonly program: 'open-loop.ts'; readonly job: OpenLoopJob }
   | { readonly program: 'handshakes.ts'; readonly job: HandshakesJob }
+  | { readonly program: 'messages.ts'; readonly job: MessagesJob }
   | { readonly program: 'bulk.ts'; readonly job: BulkJob }
   | { readonly program: 'idle.ts'; readonly job: IdleJob };
 

@@ -12,11 +12,13 @@ import type { Case, Sample } from './cases/case.ts';
 import { makeIdentities } from './certificates.ts';
 import { toSvg } from './chart.ts';
 import { endChildrenWithThisProcess, nextMessage, startProgram } from './children.ts';
+import { findH2load } from './h2load.ts';
 import { thisMachine } from './machine.ts';
 import { machineCpuMicros, ownCpuMicros } from './measure.ts';
 import { type Options, parseOptions, USAGE } from './options.ts';
 import { findEnvoy } from './peers/envoy.ts';
 import { findHaproxy } from './peers/haproxy.ts';
+import { findNghttpx } from './peers/nghttpx.ts';
 import { findNginx } from './peers/nginx.ts';
 import { findOutrider } from './peers/outrider.ts';
 import { onPath, type Peer, type PeerName } from './peers/peer.ts';
@@ -48,7 +50,16 @@ async function main(options: Options): Promise<void> {
     ORIGIN_MS,
   )) as OriginPorts;
   const wrk = onPath('wrk');
-  const bench: Bench = { folder: join(folder, 'instances'), identities, origin, wrk, effort: options.effort };
+  const bench: Bench = {
+    folder: join(folder, 'instances'),
+    identities,
+    origin,
+    wrk,
+    h2load: findH2load(),
+    front: findHaproxy() ?? findEnvoy(options.envoy),
+    proofs: new Map(),
+    effort: options.effort,
+  };
   mkdirSync(bench.folder);
 
   const peers = await peersThatWork(bench, options);
@@ -60,6 +71,7 @@ async function main(options: Options): Promise<void> {
     startedAt,
     machine: thisMachine(),
     peers: peers.map(({ name, version }) => ({ name, version })),
+    http2Load: http2LoadOf(bench),
     plaintextLoad: wrk ? 'wrk' : 'autocannon',
     effort: options.effort,
     strangers,
@@ -73,6 +85,10 @@ async function main(options: Options): Promise<void> {
   };
   report(results, options);
   if (options.profile) await profileAll(bench, cases, peers);
+}
+
+function http2LoadOf({ h2load, front }: Bench): string | null {
+  return h2load && `h2load ${h2load.version}, for mutual TLS through ${front ? front.name : 'nothing'}`;
 }
 
 /** Gives a function that says what share of the machine's CPU others have taken since. */
@@ -99,6 +115,7 @@ async function peersThatWork(bench: Bench, options: Options): Promise<Peer[]> {
     nginx: findNginx,
     haproxy: findHaproxy,
     envoy: () => findEnvoy(options.envoy),
+    nghttpx: findNghttpx,
   };
   const peers: Peer[] = [];
   for (const name of options.peers) {

@@ -12,6 +12,8 @@ export interface Results {
   readonly peers: readonly { readonly name: PeerName; readonly version: string }[];
   /** What loads plaintext listeners. */
   readonly plaintextLoad: 'wrk' | 'autocannon';
+  /** What loads HTTP/2, null when nothing does. */
+  readonly http2Load: string | null;
   readonly effort: Effort;
   /** Share of the machine's CPU, 0..1, that processes which the bench did not start took while it measured. */
   readonly strangers: number;

@@ -9,7 +9,15 @@ export function toMarkdown(results: Results): string {
   return `${heading(results)}\n\n${medianTable(results)}\n\n${targetTable(results)}\n`;
 }
 
-function heading({ startedAt, machine, peers, effort, strangers, plaintextLoad }: Results): string {
+function heading({
+  startedAt,
+  machine,
+  peers,
+  effort,
+  strangers,
+  plaintextLoad,
+  http2Load,
+}: Results): string {
   const versions = peers.map(peer => `${peer.name} ${peer.version}`).join(', ');
   return [
     `${startedAt.slice(0, 10)}, ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.kernel};`,
@@ -17,7 +25,7 @@ function heading({ startedAt, machine, peers, effort, strangers, plaintextLoad }
     `${versions}; one worker each.`,
     `Medians of ${effort.rounds} interleaved ${effort.rounds === 1 ? 'round' : 'rounds'} of ${effort.seconds} s`,
     `after ${effort.warmupSeconds} s of warm-up, ${effort.connections} connections;`,
-    `mutual-TLS load by autocannon, plaintext load by ${plaintextLoad}.`,
+    `mutual-TLS load by autocannon, plaintext load by ${plaintextLoad}${http2Load ? `; HTTP/2 load by ${http2Load}` : ''}.`,
     `Other processes took ${Math.round(strangers * 100)} % of the machine's CPU meanwhile.`,
   ].join(' ');
 }
@@ -71,7 +79,7 @@ function targetTable(results: Results): string {
   if (verdicts.length === 0) return 'No target could be judged: Outrider or the peers were not measured.';
   const rows = verdicts.map(({ name, what, value, limit, reason, met }) => [
     name,
-    `${short(value)} ${what}`,
+    value === null ? 'failed' : `${short(value)} ${what}`,
     `at most ${short(limit)} (${reason})`,
     met ? 'met' : '**missed**',
   ]);

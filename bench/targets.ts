@@ -16,8 +16,8 @@ interface Target {
 export interface Verdict {
   readonly name: string;
   readonly what: string;
-  /** Outrider's median. */
-  readonly value: number;
+  /** Outrider's median; null when it failed the case in every round, which is a target missed. */
+  readonly value: number | null;
   readonly limit: number;
   /** How the limit came about: `0.6 × envoy 58.1`. */
   readonly reason: string;
@@ -32,11 +32,25 @@ const HOP = [
   'h1-out-16k-reply',
   'h1-out-16k-request',
 ];
+const H2_HOP = ['h2-in-cleartext', 'h2-in'];
 const BULK = ['tcp-in-to-app', 'tcp-in-from-app', 'tcp-out-to-app', 'tcp-out-from-app'];
 
 export const TARGETS: readonly Target[] = [
   { cases: HOP, metric: 'cpu', what: 'µs CPU a request', limit: { factor: 0.6, of: ['envoy'] } },
   { cases: HOP, metric: 'cpu', what: 'µs CPU a request', limit: { factor: 1.4, of: ['nginx', 'haproxy'] } },
+  { cases: H2_HOP, metric: 'cpu', what: 'µs CPU a request', limit: { factor: 0.35, of: ['envoy'] } },
+  { cases: H2_HOP, metric: 'cpu', what: 'µs CPU a request', limit: { factor: 2, of: ['haproxy'] } },
+  { cases: ['grpc-unary'], metric: 'cpu', what: 'µs CPU a call', limit: { factor: 0.4, of: ['envoy'] } },
+  { cases: ['grpc-stream'], metric: 'cpu', what: 'µs CPU a message', limit: { factor: 0.4, of: ['envoy'] } },
+  { cases: ['h2-pair'], metric: 'cpu', what: 'µs CPU a request', limit: { factor: 0.45, of: ['envoy'] } },
+  { cases: ['h2-pair'], metric: 'cpu', what: 'µs CPU a request', limit: { factor: 1, of: ['nginx'] } },
+  { cases: ['h2-pair'], metric: 'cpu', what: 'µs CPU a request', limit: { factor: 1.7, of: ['haproxy'] } },
+  {
+    cases: ['h2-pair-1000'],
+    metric: 'value',
+    what: 'mutual-TLS connections for 1,000 of apps',
+    limit: { most: 8, unit: 'connections' },
+  },
   { cases: ['h1-rate'], metric: 'addedP50', what: 'ms added p50', limit: { factor: 1, of: ['envoy'] } },
   { cases: ['h1-rate'], metric: 'addedP99', what: 'ms added p99', limit: { factor: 1, of: ['envoy'] } },
   { cases: BULK, metric: 'cpu', what: 's CPU a GB', limit: { factor: 0.9, of: ['haproxy'] } },
@@ -69,10 +83,15 @@ export function judge(results: Pick<Results, 'cases'>): Verdict[] {
 }
 
 function judgeOne(results: Pick<Results, 'cases'>, target: Target, name: string): Verdict | null {
-  const value = medianOf(results, name, 'outrider', target.metric);
+  const value = medianOf(results, name, 'outrider', target.metric) ?? null;
   const bound = boundOf(results, target, name);
-  if (value === undefined || !bound) return null;
-  return { name, what: target.what, value, ...bound, met: value <= bound.limit };
+  if (!bound || (value === null && !failed(results, name))) return null;
+  return { name, what: target.what, value, ...bound, met: value !== null && value <= bound.limit };
+}
+
+function failed({ cases }: Pick<Results, 'cases'>, name: string): boolean {
+  const own = cases.find(one => one.name === name)?.peers.find(one => one.peer === 'outrider');
+  return own !== undefined && own.failures.length > 0;
 }
 
 function boundOf(

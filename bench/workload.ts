@@ -5,6 +5,23 @@ export const SMALL_BYTES = 57;
 /** Body of a large reply and of a large request. */
 export const LARGE_BYTES = 16 * 1024;
 
+/** HTTP/2 load: connections, and streams open at a time on each. */
+export const H2_CONNECTIONS = 8;
+export const H2_STREAMS = 16;
+/** What policy allows where no certificate says who asks. */
+export const ALLOWED_METHODS = ['GET', 'POST'];
+/** Content of a gRPC message. */
+export const GRPC_MESSAGE_BYTES = 100;
+const GRPC_HEAD_BYTES = 5; // compressed or not, length
+
+/** One gRPC message as it lies in DATA. */
+export function grpcMessage(): Buffer {
+  const message = Buffer.alloc(GRPC_HEAD_BYTES + GRPC_MESSAGE_BYTES, 'm');
+  message.writeUInt8(0, 0);
+  message.writeUInt32BE(GRPC_MESSAGE_BYTES, 1);
+  return message;
+}
+
 /** First byte of a bulk connection: the app sends, or the app takes. */
 export const SOURCE = 'S';
 export const SINK = 'K';

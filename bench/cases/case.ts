@@ -27,6 +27,11 @@ export interface Case {
   measure(bench: Bench, peer: Peer): Promise<Sample>;
 }
 
+/** Whether the peer takes HTTP/1.1 inbound: what most cases need. */
+export function takesHttp(peer: Peer): boolean {
+  return peer.can({ direction: 'inbound', protocol: 'http' });
+}
+
 /** CPU microseconds, rate, latencies and memory of one load, per unit of work. */
 export function sampleOf(load: LoadResult): Sample {
   return {

@@ -2,7 +2,7 @@
 import { type Bench, withInstances } from '../bench.ts';
 import { runLoad } from '../load.ts';
 import type { Peer, Role } from '../peers/peer.ts';
-import { type Case, type Sample, sampleOf } from './case.ts';
+import { type Case, type Sample, sampleOf, takesHttp } from './case.ts';
 
 const CONCURRENCY = 8;
 
@@ -16,7 +16,7 @@ export const HANDSHAKES_CASE: Case = {
   ...COMMON,
   name: 'handshakes',
   what: 'full mutual-TLS 1.3 handshakes, 8 at a time, each connection closed after it',
-  can: () => true,
+  can: takesHttp,
   measure: (bench, peer) => shake(bench, peer, false),
 };
 

@@ -1,4 +1,4 @@
-/** HTTP/1.1 at full load: inbound, outbound, and a pair with mutual TLS between its two halves. */
+/** HTTP/1.1 at full load, inbound and outbound. */
 import type { Bench } from '../bench.ts';
 import { withInstances } from '../bench.ts';
 import { runLoad } from '../load.ts';
@@ -7,11 +7,11 @@ import type { Role } from '../peers/peer.ts';
 import type { ClosedLoopJob } from '../programs/closed-loop.ts';
 import { LARGE_BYTES } from '../workload.ts';
 import { runWrk } from '../wrk.ts';
-import { type Case, type Headline, type Sample, sampleOf } from './case.ts';
+import { type Case, type Headline, type Sample, sampleOf, takesHttp } from './case.ts';
 
-type Shape = Pick<ClosedLoopJob, 'path' | 'bodyBytes'>;
+export type Shape = Pick<ClosedLoopJob, 'path' | 'bodyBytes'>;
 
-const SMALL: Shape = { path: '/small', bodyBytes: 0 };
+export const SMALL: Shape = { path: '/small', bodyBytes: 0 };
 const LARGE_REPLY: Shape = { path: '/large', bodyBytes: 0 };
 const LARGE_REQUEST: Shape = { path: '/upload', bodyBytes: LARGE_BYTES };
 const HEADLINES: readonly Headline[] = [{ metric: 'cpu', unit: 'µs CPU a request' }];
@@ -23,7 +23,6 @@ export const HTTP_CASES: readonly Case[] = [
   outbound('h1-out', 'plaintext in, mutual TLS out, small replies', SMALL),
   outbound('h1-out-16k-reply', 'plaintext in, mutual TLS out, 16 KiB replies', LARGE_REPLY),
   outbound('h1-out-16k-request', 'plaintext in, mutual TLS out, 16 KiB request bodies', LARGE_REQUEST),
-  pair('h1-pair', 'plaintext in, mutual TLS between two instances, plaintext out', SMALL),
 ];
 
 function inbound(name: string, what: string, shape: Shape): Case {
@@ -44,38 +43,24 @@ function outbound(name: string, what: string, shape: Shape): Case {
   });
 }
 
-/** CPU and memory are those of both instances together. */
-function pair(name: string, what: string, shape: Shape): Case {
-  return http(name, what, async (bench, peer) => {
-    const near: Role = { direction: 'inbound', protocol: 'http', target: bench.origin.http };
-    return withInstances(bench, peer, [near], ([server]) => {
-      const far: Role = { direction: 'outbound', protocol: 'http', target: server?.port ?? 0 };
-      return withInstances(bench, peer, [far], ([client]) => {
-        const both = [client, server].filter(instance => instance !== undefined);
-        return fullLoad(bench, both, { ...shape, identity: null });
-      });
-    });
-  });
-}
-
 function http(name: string, what: string, measure: Case['measure']): Case {
-  return { name, what, headlines: HEADLINES, rateUnit: 'requests', repeats: true, can: () => true, measure };
+  return { name, what, headlines: HEADLINES, rateUnit: 'requests', repeats: true, can: takesHttp, measure };
 }
 
 /** The load goes to the first instance; plaintext load is wrk's where wrk is installed. */
-async function fullLoad(
+export async function fullLoad(
   bench: Bench,
   instances: readonly Instance[],
-  target: Shape & Pick<ClosedLoopJob, 'identity'>,
+  target: Shape & Pick<ClosedLoopJob, 'identity'> & Partial<ClosedLoopJob>,
 ): Promise<Sample> {
   const pids = instances.map(instance => instance.child.pid);
   const job: ClosedLoopJob = {
-    ...target,
-    port: instances[0]?.port ?? 0,
     connections: bench.effort.connections,
     warmupSeconds: bench.effort.warmupSeconds,
     seconds: bench.effort.seconds,
     requests: 0,
+    port: instances[0]?.port ?? 0,
+    ...target,
   };
   const load =
     bench.wrk && job.identity === null

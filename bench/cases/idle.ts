@@ -4,7 +4,7 @@ import { withInstances } from '../bench.ts';
 import { runLoad } from '../load.ts';
 import { memory } from '../measure.ts';
 import type { Role } from '../peers/peer.ts';
-import type { Case } from './case.ts';
+import { type Case, takesHttp } from './case.ts';
 
 const WARM_CONNECTIONS = 64;
 const SETTLE_MS = 2_000; // buffers are given back and, in Node, a collection has had its chance
@@ -16,7 +16,7 @@ export const IDLE_CASE: Case = {
   headlines: [{ metric: 'value', unit: 'KB a connection' }],
   rateUnit: 'connections',
   repeats: true,
-  can: () => true,
+  can: takesHttp,
   async measure(bench, peer) {
     const role: Role = { direction: 'inbound', protocol: 'http', target: bench.origin.http };
     return withInstances(bench, peer, [role], async instances => {

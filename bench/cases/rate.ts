@@ -3,7 +3,7 @@ import { withInstances } from '../bench.ts';
 import { runLoad } from '../load.ts';
 import type { Role } from '../peers/peer.ts';
 import type { OpenLoopJob } from '../programs/open-loop.ts';
-import { type Case, sampleOf } from './case.ts';
+import { type Case, sampleOf, takesHttp } from './case.ts';
 
 const RATE = 1_000;
 const CONNECTIONS = 16;
@@ -17,7 +17,7 @@ export const RATE_CASE: Case = {
   ],
   rateUnit: 'requests',
   repeats: true,
-  can: () => true,
+  can: takesHttp,
   async measure(bench, peer) {
     const { warmupSeconds, seconds } = bench.effort;
     const load = { rate: RATE, connections: CONNECTIONS, warmupSeconds, seconds };

@@ -6,7 +6,7 @@ import { memory } from '../measure.ts';
 import { accepts, spawnPeer } from '../peers/launch.ts';
 import type { Peer, Role } from '../peers/peer.ts';
 import { median } from '../statistics.ts';
-import type { Case, Sample } from './case.ts';
+import { type Case, type Sample, takesHttp } from './case.ts';
 
 const LIMIT_MS = 20_000;
 const POLL_MS = 1;
@@ -17,7 +17,7 @@ export const START_CASE: Case = {
   headlines: [{ metric: 'value', unit: 'ms' }],
   rateUnit: 'starts',
   repeats: true,
-  can: () => true,
+  can: takesHttp,
   async measure(bench, peer) {
     const runs: { ms: number; rss: number }[] = [];
     while (runs.length < bench.effort.startRuns) runs.push(await startOnce(bench, peer));

@@ -4,7 +4,14 @@
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, statSync } from 'node:fs';
-import { CLIENT_ID, SERVER_ID, SERVICE_HOST, TRUST_DOMAIN } from '../workload.ts';
+import {
+  ALLOWED_METHODS,
+  CLIENT_ID,
+  H2_STREAMS,
+  SERVER_ID,
+  SERVICE_HOST,
+  TRUST_DOMAIN,
+} from '../workload.ts';
 import { isProgram, onPath, type Peer, type Plan, type PlanInput } from './peer.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -27,7 +34,7 @@ export function findEnvoy(given: string | undefined): Peer | null {
   if (!command) return null;
   const text = spawnSync(command, ['--version'], { encoding: 'utf8' }).stdout;
   const version = /\/(\d+\.\d+\.\d+)\//.exec(text)?.[1] ?? '?';
-  return { name: 'envoy', version, command, can: () => true, plan };
+  return { name: 'envoy', version, command, full: true, can: () => true, plan };
 }
 
 function inside(path: string): string {
@@ -48,7 +55,10 @@ function plan(input: PlanInput): Plan {
           name: input.role.direction,
           address: address(input.listen),
           filter_chains: [
-            { filters: filters(input), ...(inbound ? { transport_socket: serverTls(input) } : {}) },
+            {
+              filters: filters(input),
+              ...(inbound && !input.role.cleartext ? { transport_socket: serverTls(input) } : {}),
+            },
           ],
         },
       ],
@@ -63,6 +73,7 @@ function plan(input: PlanInput): Plan {
 
 function filters({ role }: PlanInput): Json[] {
   const inbound = role.direction === 'inbound';
+  const rules = role.cleartext ? allowMethods() : allowClient();
   if (role.protocol === 'tcp') {
     const proxy = filter(
       'envoy.filters.network.tcp_proxy',
@@ -74,13 +85,11 @@ function filters({ role }: PlanInput): Json[] {
     );
     const rbac = filter('envoy.filters.network.rbac', 'extensions.filters.network.rbac.v3.RBAC', {
       stat_prefix: 'policy.',
-      rules: allowClient(),
+      rules,
     });
     return inbound ? [rbac, proxy] : [proxy];
   }
-  const rbac = filter('envoy.filters.http.rbac', 'extensions.filters.http.rbac.v3.RBAC', {
-    rules: allowClient(),
-  });
+  const rbac = filter('envoy.filters.http.rbac', 'extensions.filters.http.rbac.v3.RBAC', { rules });
   const router = filter('envoy.filters.http.router', 'extensions.filters.http.router.v3.Router', {});
   const manager = {
     stat_prefix: role.direction,
@@ -95,7 +104,7 @@ function filters({ role }: PlanInput): Json[] {
       ],
     },
     http_filters: inbound ? [rbac, router] : [router],
-    ...(inbound
+    ...(inbound && !role.cleartext
       ? {
           forward_client_cert_details: 'SANITIZE_SET',
           set_current_client_cert_details: { subject: true, uri: true },
@@ -114,6 +123,13 @@ function allowClient(): Json {
   };
 }
 
+function allowMethods(): Json {
+  const permissions = ALLOWED_METHODS.map(exact => ({
+    header: { name: ':method', string_match: { exact } },
+  }));
+  return { action: 'ALLOW', policies: { methods: { permissions, principals: [{ any: true }] } } };
+}
+
 function cluster(input: PlanInput): Json {
   const many = 16_384; // the default of 1,024 connections is less than the idle case opens
   return {
@@ -127,16 +143,36 @@ function cluster(input: PlanInput): Json {
       cluster_name: 'target',
       endpoints: [{ lb_endpoints: [{ endpoint: { address: address(input.role.target) } }] }],
     },
+    ...(speaksHttp2(input) ? { typed_extension_protocol_options: http2Options(input) } : {}),
     ...(input.role.direction === 'outbound' ? { transport_socket: clientTls(input) } : {}),
   };
 }
 
-function serverTls({ identities: { server } }: PlanInput): Json {
+/** Whether the cluster is spoken to in HTTP/2: the app's protocol, and outbound also what the two instances agree on. */
+function speaksHttp2({ role }: PlanInput): boolean {
+  return role.protocol === 'http2' || (role.direction === 'outbound' && role.multiplexed === true);
+}
+
+/** Outbound HTTP/2 from an HTTP/2 client is the load's front: as many streams a connection as the load has. */
+function http2Options({ role }: PlanInput): Json {
+  const front = role.direction === 'outbound' && role.protocol === 'http2';
+  const http2 = front ? { max_concurrent_streams: H2_STREAMS } : {};
+  const type = 'extensions.upstreams.http.v3.HttpProtocolOptions';
+  return {
+    [`envoy.${type}`]: {
+      '@type': `${TYPE}.${type}`,
+      explicit_http_config: { http2_protocol_options: http2 },
+    },
+  };
+}
+
+function serverTls({ role, identities: { server } }: PlanInput): Json {
   return filter('envoy.transport_sockets.tls', 'extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
     require_client_certificate: true,
     disable_stateless_session_resumption: true,
     disable_stateful_session_resumption: true,
     common_tls_context: {
+      ...(role.protocol === 'http2' || role.multiplexed ? { alpn_protocols: ['h2', 'http/1.1'] } : {}),
       tls_params: TLS_PARAMS,
       tls_certificates: [
         { certificate_chain: { filename: server.cert }, private_key: { filename: server.key } },
@@ -151,11 +187,13 @@ function serverTls({ identities: { server } }: PlanInput): Json {
   });
 }
 
-function clientTls({ identities: { client } }: PlanInput): Json {
+function clientTls(input: PlanInput): Json {
+  const { client } = input.identities;
   return filter('envoy.transport_sockets.tls', 'extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
     sni: SERVICE_HOST,
     max_session_keys: 0,
     common_tls_context: {
+      ...(speaksHttp2(input) ? { alpn_protocols: ['h2'] } : {}),
       tls_params: TLS_PARAMS,
       tls_certificates: [
         { certificate_chain: { filename: client.cert }, private_key: { filename: client.key } },

@@ -3,7 +3,7 @@
  * fingerprint, taken once a connection, stands in for the SPIFFE ID in the allow list and in the header.
  */
 import { spawnSync } from 'node:child_process';
-import { CLIENT_ID, SERVICE_HOST } from '../workload.ts';
+import { ALLOWED_METHODS, CLIENT_ID, H2_STREAMS, SERVICE_HOST } from '../workload.ts';
 import { onPath, type Peer, type Plan, type PlanInput } from './peer.ts';
 
 /** Finds HAProxy; null when it is not installed. */
@@ -12,7 +12,7 @@ export function findHaproxy(): Peer | null {
   if (!command) return null;
   const text = spawnSync(command, ['-v'], { encoding: 'utf8' }).stdout;
   const version = /version ([\d.]+)/.exec(text)?.[1] ?? '?';
-  return { name: 'haproxy', version, command, can: () => true, plan };
+  return { name: 'haproxy', version, command, full: true, can: () => true, plan };
 }
 
 function plan(input: PlanInput): Plan {
@@ -24,21 +24,25 @@ function plan(input: PlanInput): Plan {
   };
 }
 
-/** http-ignore-probes: a connection that closes without a request gets no 400, as with the other peers. */
+/**
+ * http-ignore-probes: a connection that closes without a request gets no 400, as with the other peers. Outbound HTTP/2 is
+ * the load's front: as many streams a connection as the load has.
+ */
 function global({ admin, role }: PlanInput): string {
+  const front = role.direction === 'outbound' && role.protocol === 'http2';
   return `global
   nbthread 1
   maxconn 8192
   tune.ssl.cachesize 0
-  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
+${front ? `  tune.h2.max-concurrent-streams ${H2_STREAMS}\n` : ''}  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
   ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256
   ssl-default-bind-curves X25519:P-256
   ssl-default-server-options ssl-min-ver TLSv1.3
   ssl-default-server-ciphersuites TLS_AES_128_GCM_SHA256
 
 defaults
-  mode ${role.protocol}
-${role.protocol === 'http' ? '  option http-ignore-probes\n' : ''}  timeout connect 5s
+  mode ${role.protocol === 'tcp' ? 'tcp' : 'http'}
+${role.protocol === 'tcp' ? '' : '  option http-ignore-probes\n'}  timeout connect 5s
   timeout client 600s
   timeout server 600s
   timeout http-request 600s
@@ -51,37 +55,51 @@ frontend metrics
 `;
 }
 
-function inbound({ listen, role, identities: { server, client } }: PlanInput): string {
-  const allowed = `{ var(sess.cert) -m str ${client.sha1.toUpperCase()} } # ${CLIENT_ID}`;
-  const rules =
-    role.protocol === 'tcp'
-      ? [`tcp-request session reject unless ${allowed}`]
-      : [
-          `http-request deny deny_status 403 unless ${allowed}`,
-          'http-request set-header x-forwarded-client-cert "Hash=%[var(sess.cert)];Subject=\\"%[ssl_c_s_dn]\\""',
-          'http-request set-header x-forwarded-proto https',
-          'http-request set-header x-request-id %[uuid()] unless { req.hdr(x-request-id) -m found }',
-        ];
+const REQUEST_ID = 'http-request set-header x-request-id %[uuid()] unless { req.hdr(x-request-id) -m found }';
+
+function inbound(input: PlanInput): string {
+  const { listen, role, identities } = input;
+  const { server } = identities;
+  const http2 = role.protocol === 'http2';
+  const alpn = http2 || role.multiplexed ? ' alpn h2,http/1.1' : '';
+  const bind = role.cleartext
+    ? `bind 127.0.0.1:${listen} backlog 4096${http2 ? ' proto h2' : ''}`
+    : `bind 127.0.0.1:${listen} backlog 4096 ssl crt ${server.combined} ca-file ${server.root} verify required${alpn}
+  tcp-request session set-var(sess.cert) ssl_c_sha1,hex`;
   return `frontend inbound
-  bind 127.0.0.1:${listen} backlog 4096 ssl crt ${server.combined} ca-file ${server.root} verify required
-  tcp-request session set-var(sess.cert) ssl_c_sha1,hex
-  ${rules.join('\n  ')}
+  ${bind}
+  ${rules(input).join('\n  ')}
   default_backend app
 
 backend app
-  ${role.protocol === 'http' ? 'http-reuse always\n  ' : ''}server app 127.0.0.1:${role.target}
+  ${role.protocol === 'tcp' ? '' : 'http-reuse always\n  '}server app 127.0.0.1:${role.target}${http2 ? ' proto h2' : ''}
 `;
 }
 
+function rules({ role, identities: { client } }: PlanInput): string[] {
+  const allowed = `{ var(sess.cert) -m str ${client.sha1.toUpperCase()} } # ${CLIENT_ID}`;
+  if (role.protocol === 'tcp') return [`tcp-request session reject unless ${allowed}`];
+  if (role.cleartext) {
+    return [`http-request deny deny_status 403 unless { method ${ALLOWED_METHODS.join(' ')} }`, REQUEST_ID];
+  }
+  return [
+    `http-request deny deny_status 403 unless ${allowed}`,
+    'http-request set-header x-forwarded-client-cert "Hash=%[var(sess.cert)];Subject=\\"%[ssl_c_s_dn]\\""',
+    'http-request set-header x-forwarded-proto https',
+    REQUEST_ID,
+  ];
+}
+
 function outbound({ listen, role, identities: { client } }: PlanInput): string {
-  const http = role.protocol === 'http';
-  const rule = 'http-request set-header x-request-id %[uuid()] unless { req.hdr(x-request-id) -m found }\n  ';
+  const http = role.protocol !== 'tcp';
+  const http2 = role.protocol === 'http2';
   const tls = `ssl crt ${client.combined} ca-file ${client.root} verify required`;
+  const alpn = http2 || role.multiplexed ? ' alpn h2' : '';
   return `frontend outbound
-  bind 127.0.0.1:${listen} backlog 4096
-  ${http ? rule : ''}default_backend server
+  bind 127.0.0.1:${listen} backlog 4096${http2 ? ' proto h2' : ''}
+  ${http && !http2 ? `${REQUEST_ID}\n  ` : ''}default_backend server
 
 backend server
-  ${http ? 'http-reuse always\n  ' : ''}server server 127.0.0.1:${role.target} ${tls} verifyhost ${SERVICE_HOST} sni str(${SERVICE_HOST}) no-ssl-reuse
+  ${http ? 'http-reuse always\n  ' : ''}server server 127.0.0.1:${role.target} ${tls}${alpn} verifyhost ${SERVICE_HOST} sni str(${SERVICE_HOST}) no-ssl-reuse
 `;
 }

@@ -1,6 +1,7 @@
 /**
  * nginx: one worker below its master. It cannot read a URI SAN: the certificate is verified, and its SHA-1 fingerprint
- * stands in for the SPIFFE ID in the allow list and in the header. HTTP only: the stream module is a package of its own.
+ * stands in for the SPIFFE ID in the allow list and in the header. HTTP/1.1 only: this nginx speaks HTTP/2 to no app, and
+ * the stream module is a package of its own.
  */
 import { spawnSync } from 'node:child_process';
 import { CLIENT_ID, SERVICE_HOST } from '../workload.ts';
@@ -16,7 +17,7 @@ export function findNginx(): Peer | null {
   const command = onPath('nginx');
   if (!command) return null;
   const version = /nginx\/(\S+)/.exec(spawnSync(command, ['-v'], { encoding: 'utf8' }).stderr)?.[1] ?? '?';
-  return { name: 'nginx', version, command, can: ({ protocol }) => protocol === 'http', plan };
+  return { name: 'nginx', version, command, full: true, can: ({ protocol }) => protocol === 'http', plan };
 }
 
 function plan(input: PlanInput): Plan {
@@ -51,7 +52,7 @@ http {
   proxy_max_temp_file_size 0;
   upstream target {
     server 127.0.0.1:${role.target};
-    keepalive 256;
+    keepalive 1024;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
   }

@@ -1,11 +1,12 @@
 /**
  * Outrider: `outrider run` with one worker; the packed bundle when it is built, else the sources. STRICT mutual TLS and
- * an ALLOW policy on the client's principal inbound; a ServiceEntry and ISTIO_MUTUAL with subjectAltNames outbound.
+ * an ALLOW policy on the client's principal inbound; a ServiceEntry and ISTIO_MUTUAL with subjectAltNames outbound. Two
+ * instances put HTTP/1.1 on HTTP/2 by themselves: where it is not asked for, h2UpgradePolicy turns it off.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { CLIENT_ID, NAMESPACE, SERVER_ID, SERVICE_HOST, TRUST_DOMAIN } from '../workload.ts';
+import { ALLOWED_METHODS, CLIENT_ID, NAMESPACE, SERVER_ID, SERVICE_HOST, TRUST_DOMAIN } from '../workload.ts';
 import type { Peer, Plan, PlanInput } from './peer.ts';
 
 const ROOT = new URL('../../', import.meta.url);
@@ -23,6 +24,7 @@ export function findOutrider(given: string | undefined): Peer | null {
     name: 'outrider',
     version: `${number} (${main.endsWith('.ts') ? 'from sources, ' : ''}node ${process.version})`,
     command: process.execPath,
+    full: true,
     can: () => true,
     plan: input => plan(main, input),
   };
@@ -33,9 +35,12 @@ function plan(main: string, input: PlanInput): Plan {
   const inbound = role.direction === 'inbound';
   const identity = inbound ? identities.server : identities.client;
   // A TCP destination has a listener of its own (Sidecar.egress); `listen` is that port, not the HTTP proxy's.
-  const proxyPort = role.protocol === 'http' ? listen : 0;
+  const proxyPort = role.protocol === 'tcp' ? 0 : listen;
   return {
-    files: { 'mesh.yaml': mesh(), 'resources.yaml': inbound ? inboundResources() : outboundResources(input) },
+    files: {
+      'mesh.yaml': mesh(),
+      'resources.yaml': inbound ? inboundResources(input) : outboundResources(input),
+    },
     args: [
       main,
       'run',
@@ -62,12 +67,17 @@ outboundTrafficPolicy:
 `;
 }
 
-function inboundResources(): string {
+function inboundResources({ role }: PlanInput): string {
+  const rule = role.cleartext
+    ? `to:
+        - operation: { methods: [${ALLOWED_METHODS.join(', ')}] }`
+    : `from:
+        - source: { principals: ["${CLIENT_ID.replace('spiffe://', '')}"] }`;
   return `apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: { name: default, namespace: ${NAMESPACE} }
 spec:
-  mtls: { mode: STRICT }
+  mtls: { mode: ${role.cleartext ? 'DISABLE' : 'STRICT'} }
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -75,15 +85,15 @@ metadata: { name: client-only, namespace: ${NAMESPACE} }
 spec:
   action: ALLOW
   rules:
-    - from:
-        - source: { principals: ["${CLIENT_ID.replace('spiffe://', '')}"] }
+    - ${rule}
 `;
 }
 
 function outboundResources({ role, listen }: PlanInput): string {
-  const http = role.protocol === 'http';
+  const http = role.protocol !== 'tcp';
   const port = http ? 80 : listen;
-  const protocol = http ? 'HTTP' : 'TCP';
+  const protocol = { http: 'HTTP', http2: 'HTTP2', tcp: 'TCP' }[role.protocol];
+  const alone = role.protocol === 'http' && !role.multiplexed;
   return `apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: { name: server, namespace: ${NAMESPACE} }
@@ -102,7 +112,7 @@ metadata: { name: server, namespace: ${NAMESPACE} }
 spec:
   host: ${SERVICE_HOST}
   trafficPolicy:
-    tls:
+${alone ? '    connectionPool: { http: { h2UpgradePolicy: DO_NOT_UPGRADE } }\n' : ''}    tls:
       mode: ISTIO_MUTUAL
       sni: ${SERVICE_HOST}
       subjectAltNames: ["${SERVER_ID}"]

@@ -3,13 +3,18 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import type { BenchIdentities } from '../certificates.ts';
 
-export type PeerName = 'outrider' | 'nginx' | 'haproxy' | 'envoy';
-export const PEER_NAMES: readonly PeerName[] = ['outrider', 'nginx', 'haproxy', 'envoy'];
+export type PeerName = 'outrider' | 'nginx' | 'haproxy' | 'envoy' | 'nghttpx';
+export const PEER_NAMES: readonly PeerName[] = ['outrider', 'nginx', 'haproxy', 'envoy', 'nghttpx'];
 
-/** One job: mutual TLS in to a plaintext app, or plaintext in to a mutual-TLS server. */
+/** One job: mutual TLS (or cleartext) in to a plaintext app, or plaintext in to a mutual-TLS server. */
 export interface Role {
   readonly direction: 'inbound' | 'outbound';
-  readonly protocol: 'http' | 'tcp';
+  /** What the app speaks: HTTP/1.1, HTTP/2 (with prior knowledge, and on the other side too), or bytes. */
+  readonly protocol: 'http' | 'http2' | 'tcp';
+  /** HTTP/2 in mutual TLS also between two instances whose apps speak HTTP/1.1. */
+  readonly multiplexed?: boolean;
+  /** No TLS inbound; policy then goes by the method. */
+  readonly cleartext?: boolean;
   /** Port on 127.0.0.1 that the traffic goes to. */
   readonly target: number;
 }
@@ -35,6 +40,8 @@ export interface Peer {
   readonly name: PeerName;
   readonly version: string;
   readonly command: string;
+  /** False = does no policy, tells the app nothing of the client and has no metrics: it only terminates and forwards. */
+  readonly full: boolean;
   can(role: Pick<Role, 'direction' | 'protocol'>): boolean;
   plan(input: PlanInput): Plan;
 }

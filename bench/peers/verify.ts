@@ -4,8 +4,12 @@ import { type Bench, withInstances } from '../bench.ts';
 import { SERVICE_HOST } from '../workload.ts';
 import type { Peer } from './peer.ts';
 
-/** Throws, naming the peer and what it did, unless it forwards, verifies and refuses as configured. */
+/**
+ * Throws, naming the peer and what it did, unless it forwards, verifies and refuses as configured. A peer for HTTP/2 alone is
+ * asked before its first case, as every peer is for HTTP/2 (verify-h2.ts).
+ */
 export async function verifyPeer(bench: Bench, peer: Peer): Promise<void> {
+  if (!peer.can({ direction: 'inbound', protocol: 'http' })) return;
   await verifyInbound(bench, peer);
   await verifyOutbound(bench, peer);
 }

@@ -1,15 +1,18 @@
 /**
  * The app behind every peer: small enough that it is never what is measured. Started as a child with an IPC channel.
- * Answers on four ports, which it sends to its parent: HTTP/1.1 and bulk TCP, each in plaintext and behind mutual TLS.
+ * Answers on ports that it sends to its parent: HTTP/1.1 and bulk TCP, each in plaintext and behind mutual TLS, and the
+ * HTTP/2 apps in cleartext.
  *
  * Argument: the folder of the app's own identity (cert-chain.pem, key.pem, root-cert.pem).
  */
 // Hot path: no promise, closure or string per chunk beyond the request head.
 import { readFileSync } from 'node:fs';
+import type { Http2Server } from 'node:http2';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { LARGE_BYTES, SMALL_BYTES, SOURCE } from '../workload.ts';
+import { headApp, smallApp, streamApp, unaryApp } from './h2-app.ts';
 
 /** Ports on 127.0.0.1. */
 export interface OriginPorts {
@@ -17,6 +20,12 @@ export interface OriginPorts {
   readonly https: number;
   readonly bulk: number;
   readonly bulkTls: number;
+  /** HTTP/2 with small replies. */
+  readonly h2: number;
+  /** HTTP/2 that shows the request's header fields. */
+  readonly h2Head: number;
+  readonly grpcUnary: number;
+  readonly grpcStream: number;
 }
 
 const SMALL = reply('200 OK', Buffer.alloc(SMALL_BYTES, 'o'));
@@ -91,7 +100,7 @@ function serveBulk(socket: Socket): void {
   });
 }
 
-function listen(server: Server): Promise<number> {
+function listen(server: Server | Http2Server): Promise<number> {
   return new Promise(resolve => {
     server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () => {
       const address = server.address();
@@ -119,6 +128,10 @@ async function main(folder: string): Promise<void> {
     https: await listen(https),
     bulk: await listen(createServer(serveBulk)),
     bulkTls: await listen(bulkTls),
+    h2: await listen(smallApp()),
+    h2Head: await listen(headApp()),
+    grpcUnary: await listen(unaryApp()),
+    grpcStream: await listen(streamApp()),
   };
   process.send?.(ports);
   process.on('disconnect', () => process.exit(0));

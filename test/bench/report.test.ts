@@ -37,6 +37,7 @@ const RESULTS: Results = {
   machine: { cpu: 'A CPU', cores: 2, memoryGb: 8, kernel: 'Linux 6', node: 'v26.10.0', openssl: '3.5.8' },
   peers: [{ name: 'envoy', version: '1.40.0' }],
   plaintextLoad: 'wrk',
+  http2Load: 'h2load 1.52.0, for mutual TLS through haproxy',
   strangers: 0.034,
   effort: {
     rounds: 3,
