@@ -1,0 +1,718 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * One HTTP/2 connection (RFC 9113), what both roles share: frames are read where they lie, header blocks decoded, windows
+ * kept, settings obeyed; every fault of the peer ends a stream or the connection with the code that the RFC names.
+ */
+import type { Clock, Deadline, Duct } from './exchange.ts';
+import { FieldList } from './field-list.ts';
+import { MAX_FIELDS, MAX_HEAD_BYTES } from './h1-parser.ts';
+import { H2Budget } from './h2-budget.ts';
+import * as h2 from './h2-frames.ts';
+import { H2Output } from './h2-output.ts';
+import type { H2Stream } from './h2-stream.ts';
+import { HpackDecoder } from './hpack-decoder.ts';
+import { HpackEncoder } from './hpack-encoder.ts';
+
+/** A header block as it is sent, all its frames together; decoded it may have MAX_HEAD_BYTES. */
+const MAX_BLOCK_BYTES = 2 * MAX_HEAD_BYTES;
+/** Frames of one header block: more is a flood (CVE-2024-27983). */
+const MAX_BLOCK_FRAMES = 16;
+/** Streams that we reset and whose frames may still be under way. */
+const MAX_REMEMBERED = 1_024;
+const TICK_MS = 1_000;
+const HEADER_LIMITS = { bytes: MAX_HEAD_BYTES, fields: MAX_FIELDS };
+const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
+
+/** What ends a connection: the code for the peer, and the word for the metric. */
+interface Fault {
+  readonly code: number;
+  readonly reason: h2.H2EndReason;
+  readonly what: string;
+}
+
+export abstract class H2Connection implements Deadline {
+  readonly duct: Duct;
+  readonly clock: Clock;
+  readonly output: H2Output;
+  readonly encoder = new HpackEncoder();
+  readonly streams = new Map<number, H2Stream>();
+  deadline: number;
+  /** SETTINGS_INITIAL_WINDOW_SIZE of the peer. */
+  peerWindow = h2.DEFAULT_WINDOW;
+  /** SETTINGS_MAX_CONCURRENT_STREAMS of the peer. */
+  peerStreams = Number.POSITIVE_INFINITY;
+  /** SETTINGS_ENABLE_CONNECT_PROTOCOL of the peer (RFC 8441). */
+  peerConnects = false;
+  /** The peer's SETTINGS came. */
+  settled = false;
+  /** On the clock's scale: when the last stream ended. */
+  idleSince: number;
+  /** The highest stream of the peer's that we know of (a server's), or 0. */
+  protected lastPeerStream = 0;
+  protected readonly budget: H2Budget;
+  /** Our end: true after GOAWAY of a fault, or when the socket is gone. */
+  protected over = false;
+  readonly #idleMs: number;
+  readonly #report: h2.H2Report | null;
+  readonly #decoder = new HpackDecoder(h2.TABLE_BYTES);
+  #sendWindow = h2.DEFAULT_WINDOW;
+  /** Bytes that the peer may still send, and those passed on that were not announced yet. */
+  #receiveWindow = h2.CONNECTION_WINDOW;
+  #credit = 0;
+  /** Streams that wait to send, in turn. */
+  #waiting: H2Stream[] = [];
+  #pumping = false;
+  /** Our resets, oldest first. */
+  #reset = new Set<number>();
+  /** A frame that has not come whole. */
+  #held: Buffer | null = null;
+  #heldBytes = 0;
+  /** A DATA frame under way: its stream, and bytes of content and padding to come. */
+  #dataStream = 0;
+  #dataLeft = 0;
+  #padLeft = 0;
+  #dataEnds = false;
+  /** A header block under way. */
+  #block: Buffer[] | null = null;
+  #blockBytes = 0;
+  #blockStream = 0;
+  #blockEnds = false;
+  #blockSince = 0;
+  #heldSince = 0;
+  readonly #born: number;
+  readonly #headerTimeoutMs: number;
+  #prefaceLeft: number;
+  #paused = false;
+  #onDrain = (): void => this.#drained();
+
+  constructor(
+    duct: Duct,
+    options: {
+      clock: Clock;
+      idleMs: number;
+      report: h2.H2Report | null;
+      preface: number;
+      headerTimeoutMs: number;
+    },
+  ) {
+    this.duct = duct;
+    this.clock = options.clock;
+    this.#idleMs = options.idleMs;
+    this.#report = options.report;
+    this.#prefaceLeft = options.preface;
+    this.budget = new H2Budget(this.clock.now);
+    this.output = new H2Output(duct.socket);
+    this.#headerTimeoutMs = options.headerTimeoutMs;
+    this.#born = this.clock.now;
+    this.idleSince = this.clock.now;
+    this.deadline = this.clock.now + Math.min(TICK_MS, options.headerTimeoutMs);
+    duct.socket.on('drain', this.#onDrain);
+  }
+
+  /** A header section on a stream that is not open. @param list null when its stream is not to be opened */
+  protected abstract onNewStream(id: number, list: FieldList, end: boolean): void;
+  /** Whether `id` is a stream that nobody opened yet. */
+  protected abstract isIdle(id: number): boolean;
+  /** Nothing is open any more. */
+  protected abstract onEmpty(): void;
+  /** The peer opens no stream of its own, or answers none above `last`. */
+  protected abstract onGoaway(last: number, code: number, debug: string): void;
+  /** The peer's SETTINGS changed what may be opened. */
+  protected abstract onSettings(): void;
+  protected abstract onPong(payload: Buffer, at: number): void;
+  /** Time passed. */
+  protected abstract onTick(now: number): void;
+
+  // ---- reading
+
+  /** @param borrowed the bytes are overwritten by the next read */
+  protected read(chunk: Buffer, borrowed: boolean): void {
+    let bytes = chunk;
+    let at = 0;
+    if (this.over) return;
+    if (this.#prefaceLeft > 0) {
+      at = this.#readPreface(chunk);
+      if (this.over || at === chunk.length) return;
+    }
+    while (this.#held !== null) {
+      at = this.#hold(bytes, at);
+      const held = this.#held as Buffer;
+      if (this.#heldBytes < h2.FRAME_HEADER_BYTES) return;
+      if (frameLength(held, 0) > h2.MAX_FRAME_BYTES) return this.#size('frame');
+      if (this.#heldBytes < this.#frameNeeds(held, 0, this.#heldBytes)) {
+        if (at === bytes.length) return;
+        continue;
+      }
+      // What is held is a frame, or the head of DATA: it is read first, then the chunk goes on.
+      const whole = held.subarray(0, this.#heldBytes);
+      this.#held = null;
+      this.#heldBytes = 0;
+      this.#readFrames(whole, 0, false, at < bytes.length);
+      if (this.over) return;
+    }
+    if (at > 0) bytes = bytes.subarray(at);
+    if (bytes.length > 0) this.#readFrames(bytes, 0, borrowed, false);
+    if (this.output.stalled && !this.#paused) {
+      this.#paused = true;
+      this.duct.socket.pause();
+    }
+  }
+
+  #readPreface(chunk: Buffer): number {
+    const done = h2.PREFACE.length - this.#prefaceLeft;
+    const size = Math.min(this.#prefaceLeft, chunk.length);
+    if (chunk.compare(h2.PREFACE, done, done + size, 0, size) !== 0) {
+      this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', 'not the preface of HTTP/2');
+      return 0;
+    }
+    this.#prefaceLeft -= size;
+    return size;
+  }
+
+  /** Takes bytes of `chunk` into the frame that is held. @returns the offset after them */
+  #hold(chunk: Buffer, at: number): number {
+    const held = this.#held as Buffer;
+    const need =
+      this.#heldBytes < h2.FRAME_HEADER_BYTES
+        ? h2.FRAME_HEADER_BYTES
+        : this.#frameNeeds(held, 0, this.#heldBytes);
+    const size = Math.min(need - this.#heldBytes, chunk.length - at);
+    chunk.copy(held, this.#heldBytes, at, at + size);
+    this.#heldBytes += size;
+    return at + size;
+  }
+
+  /** How much of the frame at `at` has to be there before it is looked at: all, but of DATA only what comes before content. */
+  #frameNeeds(bytes: Buffer, at: number, end: number): number {
+    if (end - at < h2.FRAME_HEADER_BYTES) return h2.FRAME_HEADER_BYTES;
+    const length = frameLength(bytes, at);
+    if (bytes[at + 3] !== h2.DATA) return h2.FRAME_HEADER_BYTES + length;
+    const padded = ((bytes[at + 4] as number) & h2.PADDED) !== 0 && length > 0;
+    return h2.FRAME_HEADER_BYTES + (padded ? 1 : 0);
+  }
+
+  /** @param more there is more of the same read behind `bytes` */
+  #readFrames(bytes: Buffer, start: number, borrowed: boolean, more: boolean): void {
+    let at = start;
+    const end = bytes.length;
+    while (at < end && !this.over) {
+      if (this.#dataLeft > 0 || this.#padLeft > 0) {
+        at = this.#readData(bytes, at, borrowed, more);
+        continue;
+      }
+      if (end - at >= h2.FRAME_HEADER_BYTES && frameLength(bytes, at) > h2.MAX_FRAME_BYTES)
+        return this.#size('frame');
+      const need = this.#frameNeeds(bytes, at, end);
+      if (end - at < need) {
+        this.#held = Buffer.allocUnsafe(h2.FRAME_HEADER_BYTES + h2.MAX_FRAME_BYTES);
+        bytes.copy(this.#held, 0, at, end);
+        this.#heldBytes = end - at;
+        this.#heldSince = this.clock.now;
+        return;
+      }
+      this.#readFrame(bytes, at);
+      at += need;
+    }
+  }
+
+  #readFrame(bytes: Buffer, at: number): void {
+    const length = frameLength(bytes, at);
+    const type = bytes[at + 3] as number;
+    const flags = bytes[at + 4] as number;
+    const stream = uint31(bytes, at + 5);
+    const from = at + h2.FRAME_HEADER_BYTES;
+    if (this.#block !== null && (type !== h2.CONTINUATION || stream !== this.#blockStream)) {
+      this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', 'a header block is interrupted');
+      return;
+    }
+    if (!this.settled && type !== h2.SETTINGS) {
+      this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', 'the first frame is no SETTINGS');
+      return;
+    }
+    switch (type) {
+      case h2.DATA:
+        return this.#beginData(stream, flags, length, length > 0 ? (bytes[from] as number) : 0);
+      case h2.HEADERS:
+        return this.#onHeaders(stream, flags, bytes, from, from + length);
+      case h2.CONTINUATION:
+        return this.#onContinuation(flags, bytes, from, from + length);
+      case h2.RST_STREAM:
+        return this.#onReset(stream, length, bytes, from);
+      case h2.SETTINGS:
+        return this.#onSettingsFrame(stream, flags, length, bytes, from);
+      case h2.PING:
+        return this.#onPing(stream, flags, length, bytes, from);
+      case h2.GOAWAY:
+        if (stream !== 0) return this.#protocol('GOAWAY on a stream');
+        if (length < 8) return this.#size('GOAWAY');
+        this.#spend();
+        return this.onGoaway(
+          uint31(bytes, from),
+          uint32(bytes, from + 4),
+          bytes.toString('latin1', from + 8, Math.min(from + length, from + 136)),
+        );
+      case h2.WINDOW_UPDATE:
+        return this.#onWindowUpdate(stream, length, bytes, from);
+      case h2.PRIORITY:
+        if (stream === 0) return this.#protocol('PRIORITY on no stream');
+        // RFC 9113 6.3: a stream error; priorities are not used, and the stream may not exist.
+        if (length !== 5) return this.#streamSize(stream);
+        return this.#spend();
+      case h2.PUSH_PROMISE:
+        return this.#protocol('PUSH_PROMISE that nobody may send');
+      default:
+        // RFC 9113 4.1: frames of unknown types are ignored.
+        return this.#spend();
+    }
+  }
+
+  /** A frame that carries nothing. */
+  #spend(): void {
+    if (!this.budget.control(this.clock.now))
+      this.fail(h2.ENHANCE_YOUR_CALM, 'h2_control_flood', 'too many frames without content');
+  }
+
+  #protocol(what: string): void {
+    this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', what);
+  }
+
+  #size(type: string): void {
+    this.fail(h2.FRAME_SIZE_ERROR, 'h2_frame_size', `${type} of a wrong size`);
+  }
+
+  #streamSize(id: number): void {
+    const stream = this.streams.get(id);
+    if (stream !== undefined) this.failStream(stream, h2.FRAME_SIZE_ERROR, 'h2_frame_size');
+    else if (this.isIdle(id)) this.#size('PRIORITY');
+    this.#spend();
+  }
+
+  // ---- DATA
+
+  #beginData(id: number, flags: number, length: number, padding: number): void {
+    if (id === 0) return this.#protocol('DATA on no stream');
+    const padded = (flags & h2.PADDED) !== 0;
+    if (padded && length === 0) return this.#size('DATA');
+    if (padded && padding >= length) return this.#protocol('padding longer than its frame');
+    if (this.isIdle(id)) return this.#protocol('DATA on a stream that is not open');
+    this.#receiveWindow -= length;
+    if (this.#receiveWindow < 0)
+      return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'more than the window of the connection');
+    this.#dataEnds = (flags & h2.END_STREAM) !== 0;
+    this.#dataStream = id;
+    this.#padLeft = padded ? padding : 0;
+    this.#dataLeft = length - this.#padLeft - (padded ? 1 : 0);
+    const stream = this.streams.get(id);
+    if (stream === undefined || stream.remoteEnded) this.#unexpected(id, stream, length);
+    else if (!stream.take(length)) {
+      this.credit(length);
+      this.failStream(stream, h2.FLOW_CONTROL_ERROR, 'h2_flow_control');
+    }
+    if (this.#dataLeft > 0) this.budget.content();
+    else if (!this.#dataEnds) this.#spend();
+    if (this.#dataLeft === 0 && this.#padLeft === 0) this.#endData();
+  }
+
+  /** DATA on a stream that has ended: its window is given back, and the peer told, unless it could not know yet. */
+  #unexpected(id: number, stream: H2Stream | undefined, length: number): void {
+    if (length > 0) this.credit(length);
+    if (this.#reset.has(id)) return;
+    this.#spend();
+    if (stream !== undefined) this.failStream(stream, h2.STREAM_CLOSED, 'h2_stream_closed');
+    else if (!this.over) {
+      this.#remember(id);
+      this.output.reset(id, h2.STREAM_CLOSED);
+      this.#report?.('h2_stream_closed');
+    }
+  }
+
+  #readData(bytes: Buffer, start: number, borrowed: boolean, more: boolean): number {
+    let at = start;
+    const size = Math.min(this.#dataLeft, bytes.length - at);
+    if (size > 0) {
+      this.#dataLeft -= size;
+      const stream = this.streams.get(this.#dataStream);
+      const from = at;
+      at += size;
+      if (stream !== undefined && !stream.remoteEnded) {
+        stream.touched = this.clock.now;
+        stream.received += size;
+        stream.onData(bytes.subarray(from, at), borrowed, more || at < bytes.length);
+      }
+    }
+    if (this.#dataLeft === 0) {
+      const padding = Math.min(this.#padLeft, bytes.length - at);
+      this.#padLeft -= padding;
+      at += padding;
+      if (this.#padLeft === 0) this.#endData();
+    }
+    return at;
+  }
+
+  #endData(): void {
+    if (!this.#dataEnds) return;
+    this.#dataEnds = false;
+    const stream = this.streams.get(this.#dataStream);
+    if (stream === undefined || stream.remoteEnded) return;
+    this.#endRemote(stream);
+    stream.onEnd();
+  }
+
+  #endRemote(stream: H2Stream): void {
+    stream.remoteEnded = true;
+    stream.touched = this.clock.now;
+    if (stream.localEnded) this.forget(stream);
+  }
+
+  // ---- header blocks
+
+  #onHeaders(id: number, flags: number, bytes: Buffer, start: number, stop: number): void {
+    if (id === 0) return this.#protocol('HEADERS on no stream');
+    let from = start;
+    let to = stop;
+    if ((flags & h2.PADDED) !== 0) {
+      if (from >= to) return this.#size('HEADERS');
+      to -= bytes[from++] as number;
+    }
+    if ((flags & h2.WITH_PRIORITY) !== 0) {
+      if (stop - from < 5) return this.#size('HEADERS');
+      from += 5;
+    }
+    if (from > to) return this.#protocol('padding longer than its frame');
+    const ends = (flags & h2.END_STREAM) !== 0;
+    if ((flags & h2.END_HEADERS) !== 0) {
+      this.#decode(id, ends, bytes, from, to);
+      return;
+    }
+    this.#block = [Buffer.from(bytes.subarray(from, to))];
+    this.#blockBytes = to - from;
+    this.#blockStream = id;
+    this.#blockEnds = ends;
+    this.#blockSince = this.clock.now;
+  }
+
+  #onContinuation(flags: number, bytes: Buffer, from: number, to: number): void {
+    const block = this.#block;
+    if (block === null) return this.#protocol('CONTINUATION of nothing');
+    this.#blockBytes += to - from;
+    if (block.length >= MAX_BLOCK_FRAMES || this.#blockBytes > MAX_BLOCK_BYTES) {
+      this.#block = null;
+      this.fail(h2.ENHANCE_YOUR_CALM, 'h2_continuation_flood', 'header block too large');
+      return;
+    }
+    block.push(Buffer.from(bytes.subarray(from, to)));
+    if ((flags & h2.END_HEADERS) === 0) return;
+    this.#block = null;
+    const whole = Buffer.concat(block);
+    this.#decode(this.#blockStream, this.#blockEnds, whole, 0, whole.length);
+  }
+
+  /** Every block is decoded, whatever becomes of it: the table is the connection's. */
+  #decode(id: number, ends: boolean, bytes: Buffer, from: number, to: number): void {
+    const list = new FieldList();
+    const fault = this.#decoder.decode(bytes, from, to, list, HEADER_LIMITS);
+    if (fault !== null) {
+      this.fail(h2.COMPRESSION_ERROR, 'h2_compression', fault);
+      return;
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) {
+      if (this.#reset.has(id)) this.#spend();
+      else this.onNewStream(id, list, ends);
+      return;
+    }
+    if (stream.remoteEnded) {
+      this.#spend();
+      this.failStream(stream, h2.STREAM_CLOSED, 'h2_stream_closed');
+      return;
+    }
+    stream.touched = this.clock.now;
+    // Before it is acted on, since what follows may already close the stream.
+    if (ends) stream.remoteEnded = true;
+    stream.onFields(list, ends);
+    if (ends && stream.localEnded) this.forget(stream);
+  }
+
+  // ---- the other frames
+
+  #onReset(id: number, length: number, bytes: Buffer, from: number): void {
+    if (length !== 4) return this.#size('RST_STREAM');
+    if (id === 0 || this.isIdle(id)) return this.#protocol('RST_STREAM on a stream that is not open');
+    const stream = this.streams.get(id);
+    if (stream === undefined) return this.#spend();
+    const code = uint32(bytes, from);
+    stream.remoteEnded = true;
+    stream.localEnded = true;
+    this.forget(stream);
+    this.onStreamReset(stream, code);
+  }
+
+  /** The peer reset a stream. */
+  protected onStreamReset(stream: H2Stream, code: number): void {
+    stream.onReset(code);
+  }
+
+  #onSettingsFrame(id: number, flags: number, length: number, bytes: Buffer, from: number): void {
+    if (id !== 0) return this.#protocol('SETTINGS on a stream');
+    if ((flags & h2.ACK) !== 0) {
+      if (length !== 0) return this.#size('SETTINGS');
+      if (!this.settled) return this.#protocol('the first frame is no SETTINGS');
+      return this.#spend();
+    }
+    if (length % 6 !== 0) return this.#size('SETTINGS');
+    for (let at = from; at < from + length && !this.over; at += 6)
+      this.#setting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), uint32(bytes, at + 2));
+    if (this.over) return;
+    this.settled = true;
+    this.output.settingsAck();
+    this.#spend();
+    this.onSettings();
+    this.pump();
+  }
+
+  #setting(id: number, value: number): void {
+    switch (id) {
+      case h2.HEADER_TABLE_SIZE:
+        this.encoder.setPeerTableSize(value);
+        return;
+      case h2.ENABLE_PUSH:
+        if (value > 1) this.#protocol('SETTINGS_ENABLE_PUSH is neither 0 nor 1');
+        return;
+      case h2.MAX_CONCURRENT_STREAMS:
+        this.peerStreams = value;
+        return;
+      case h2.INITIAL_WINDOW_SIZE:
+        return this.#resizeWindows(value);
+      case h2.MAX_FRAME_SIZE:
+        if (value < h2.MAX_FRAME_BYTES || value > 0xff_ffff)
+          this.#protocol('SETTINGS_MAX_FRAME_SIZE out of range');
+        return;
+      case h2.ENABLE_CONNECT_PROTOCOL:
+        if (value > 1 || (value === 0 && this.peerConnects))
+          this.#protocol('SETTINGS_ENABLE_CONNECT_PROTOCOL taken back');
+        else this.peerConnects = value === 1;
+        return;
+      default:
+    }
+  }
+
+  /** RFC 9113 6.9.2: also of streams that are open; a window may fall below zero. */
+  #resizeWindows(value: number): void {
+    if (value > h2.MAX_WINDOW)
+      return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'SETTINGS_INITIAL_WINDOW_SIZE too large');
+    const change = value - this.peerWindow;
+    this.peerWindow = value;
+    for (const stream of this.streams.values()) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > h2.MAX_WINDOW)
+        return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'window too large');
+    }
+  }
+
+  #onPing(id: number, flags: number, length: number, bytes: Buffer, from: number): void {
+    if (id !== 0) return this.#protocol('PING on a stream');
+    if (length !== 8) return this.#size('PING');
+    if ((flags & h2.ACK) !== 0) this.onPong(bytes, from);
+    else this.output.ping(bytes, from, true);
+    this.#spend();
+  }
+
+  #onWindowUpdate(id: number, length: number, bytes: Buffer, from: number): void {
+    if (length !== 4) return this.#size('WINDOW_UPDATE');
+    const bytesMore = uint31(bytes, from);
+    this.#spend();
+    if (this.over) return;
+    if (id === 0) {
+      if (bytesMore === 0) return this.#protocol('WINDOW_UPDATE of nothing');
+      this.#sendWindow += bytesMore;
+      if (this.#sendWindow > h2.MAX_WINDOW)
+        return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'window too large');
+      return this.pump();
+    }
+    if (this.isIdle(id)) return this.#protocol('WINDOW_UPDATE on a stream that is not open');
+    const stream = this.streams.get(id);
+    if (stream === undefined) return;
+    if (bytesMore === 0) return this.failStream(stream, h2.PROTOCOL_ERROR, 'h2_protocol_error');
+    stream.sendWindow += bytesMore;
+    if (stream.sendWindow > h2.MAX_WINDOW)
+      return this.failStream(stream, h2.FLOW_CONTROL_ERROR, 'h2_flow_control');
+    if (stream.waiting) this.pump();
+  }
+
+  // ---- sending
+
+  /** Bytes of DATA that `stream` may send now. */
+  sendable(stream: H2Stream): number {
+    if (this.output.backedUp) return 0;
+    return Math.min(this.#sendWindow, stream.sendWindow);
+  }
+
+  writeData(stream: H2Stream, bytes: Buffer, from: number, to: number): void {
+    this.#sendWindow -= to - from;
+    stream.sendWindow -= to - from;
+    stream.touched = this.clock.now;
+    this.budget.content();
+    this.output.data(stream.id, bytes, from, to);
+  }
+
+  /** `stream` has something to send that it may not send yet. */
+  wait(stream: H2Stream): void {
+    if (stream.waiting) return;
+    stream.waiting = true;
+    this.#waiting.push(stream);
+  }
+
+  /** Streams that wait send a frame each, in turn, for as long as one of them can. */
+  protected pump(): void {
+    if (this.#waiting.length === 0 || this.#pumping || this.over) return;
+    this.#pumping = true;
+    let blocked = 0;
+    while (this.#waiting.length > blocked && !this.over && !this.output.backedUp && this.#sendWindow > 0) {
+      const stream = this.#waiting.shift() as H2Stream;
+      if (stream.localEnded) {
+        stream.waiting = false;
+        continue;
+      }
+      blocked = stream.sendWindow > 0 ? 0 : blocked + 1;
+      if (stream.pump()) this.#waiting.push(stream);
+      else stream.waiting = false;
+    }
+    this.#pumping = false;
+  }
+
+  #drained(): void {
+    if (this.#paused && !this.output.stalled) {
+      this.#paused = false;
+      this.duct.socket.resume();
+    }
+    this.pump();
+  }
+
+  /** `bytes` of DATA were passed on or thrown away: the peer may send as many again. */
+  credit(bytes: number): void {
+    this.#credit += bytes;
+    if (this.#credit < CONNECTION_CREDIT || this.over) return;
+    this.output.windowUpdate(0, this.#credit);
+    this.#receiveWindow += this.#credit;
+    this.#credit = 0;
+  }
+
+  // ---- ends
+
+  /** Ends a stream that is open, and tells both sides. */
+  failStream(stream: H2Stream, code: number, reason: h2.H2EndReason): void {
+    this.#report?.(reason);
+    this.resetStream(stream, code);
+    stream.onReset(code);
+  }
+
+  /** Sends RST_STREAM; what comes of that stream afterwards is ignored. */
+  resetStream(stream: H2Stream, code: number): void {
+    if (!this.streams.has(stream.id)) return;
+    const known = stream.remoteEnded;
+    stream.localEnded = true;
+    stream.remoteEnded = true;
+    this.forget(stream);
+    if (this.over) return;
+    if (!known) this.#remember(stream.id);
+    this.output.reset(stream.id, code);
+  }
+
+  /** Refuses a stream that was never opened. */
+  refuseStream(id: number, code: number, reason: h2.H2EndReason): void {
+    this.#report?.(reason);
+    this.#remember(id);
+    this.output.reset(id, code);
+  }
+
+  protected report(reason: h2.H2EndReason): void {
+    this.#report?.(reason);
+  }
+
+  #remember(id: number): void {
+    this.#reset.add(id);
+    if (this.#reset.size <= MAX_REMEMBERED) return;
+    for (const oldest of this.#reset) {
+      this.#reset.delete(oldest);
+      break;
+    }
+  }
+
+  /** Both sides have ended it. */
+  forget(stream: H2Stream): void {
+    if (!this.streams.delete(stream.id)) return;
+    stream.surrender();
+    if (this.streams.size > 0) return;
+    this.idleSince = this.clock.now;
+    this.onEmpty();
+  }
+
+  /** The peer broke the protocol, or floods us: it is told, and the connection ends. */
+  fail(code: number, reason: h2.H2EndReason, what: string): void {
+    if (this.over) return;
+    this.#report?.(reason);
+    this.output.goaway(this.lastPeerStream, code, what);
+    this.output.flush();
+    this.onFault({ code, reason, what });
+  }
+
+  /** GOAWAY was sent: every stream is over. */
+  protected abstract onFault(fault: Fault): void;
+
+  /** Ends every stream, each told once. */
+  protected endStreams(): void {
+    const open = [...this.streams.values()];
+    this.streams.clear();
+    this.#waiting = [];
+    for (const stream of open) {
+      stream.remoteEnded = true;
+      stream.localEnded = true;
+      stream.drop();
+      stream.onReset(null);
+    }
+  }
+
+  onDeadline(): void {
+    const { now } = this.clock;
+    this.deadline = now + TICK_MS;
+    if (this.#isLate(now)) {
+      this.fail(h2.ENHANCE_YOUR_CALM, 'h2_header_timeout', 'header block took too long');
+      return;
+    }
+    for (const stream of this.streams.values()) {
+      if (now - stream.touched > this.#idleMs) {
+        this.report('h2_stalled');
+        stream.onStalled();
+      }
+    }
+    this.onTick(now);
+  }
+
+  /** The first SETTINGS, a header block or a frame was begun too long ago. */
+  #isLate(now: number): boolean {
+    if (!this.settled) return now - this.#born > this.#headerTimeoutMs;
+    if (this.#block !== null) return now - this.#blockSince > this.#headerTimeoutMs;
+    return this.#held !== null && now - this.#heldSince > this.#headerTimeoutMs;
+  }
+}
+
+/** RFC 9113 4.1. */
+function frameLength(bytes: Buffer, at: number): number {
+  return ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
+}
+
+function uint31(bytes: Buffer, at: number): number {
+  return (
+    (((bytes[at] as number) & 0x7f) << 24) |
+    ((bytes[at + 1] as number) << 16) |
+    ((bytes[at + 2] as number) << 8) |
+    (bytes[at + 3] as number)
+  );
+}
+
+function uint32(bytes: Buffer, at: number): number {
+  return (
+    (bytes[at] as number) * 0x100_0000 +
+    (((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number))
+  );
+}
