@@ -114,7 +114,7 @@ export class HpackDecoder {
     const value = this.#string(valueAt);
     if (this.#fault !== null) return;
     const kind = named === null ? kindOf(name) : named.kind;
-    const fault = faultOf(name, kind, value);
+    const fault = kind === MALFORMED ? (named?.fault ?? nameFault(name)) : faultOf(value);
     if (kept) this.#keep(new Entry(name, value, kind, fault));
     if (list.tooLarge) return;
     const size = name.length + value.length + FIELD_OVERHEAD_BYTES;
@@ -203,7 +203,6 @@ export class HpackDecoder {
   }
 }
 
-function faultOf(name: string, kind: number, value: string): string | null {
-  if (kind === MALFORMED) return nameFault(name);
+function faultOf(value: string): string | null {
   return isFieldValue(value) ? null : valueFault(value);
 }

@@ -69,8 +69,8 @@ class Name {
   newest: Entry | null = null;
   /** The entry that was sent last. */
   last: Entry | null = null;
-  /** Values stored since one was found there again. */
-  cold = 0;
+  /** Values that were in no table since one was. */
+  misses = 0;
   constructor(text: string, known: StaticName | undefined) {
     this.text = text;
     this.index = known?.index ?? 0;
@@ -141,7 +141,7 @@ export class HpackEncoder {
       if (entry === null) return false;
       known.last = entry;
     }
-    known.cold = 0;
+    known.misses = 0;
     this.#integer(0x80, 0x7f, this.#indexOf(entry));
     return true;
   }
@@ -150,7 +150,8 @@ export class HpackEncoder {
   #store(known: Name, value: string): void {
     const table = this.#table;
     const size = known.text.length + value.length + FIELD_OVERHEAD_BYTES;
-    const cold = known.cold >= COLD_VALUES && known.cold++ % COLD_SHARE !== 0;
+    known.misses++;
+    const cold = known.misses > COLD_VALUES && known.misses % COLD_SHARE !== 0;
     if (cold || size > table.maxBytes * LARGEST_SHARE) {
       this.#literal(0, 0x0f, known, known.text, value);
       return;
@@ -162,7 +163,6 @@ export class HpackEncoder {
     known.values.set(value, entry);
     known.newest = entry;
     known.last = entry;
-    known.cold++;
     this.#names.set(known.text, known);
   }
 
