@@ -92,8 +92,8 @@ export interface Exchange<C> {
    * gets it from here. `forward` still sends the whole body, framed as it came. Not after `forward`.
    */
   collectBody(limit: number, done: (body: Buffer, complete: boolean) => void): void;
-  /** Sends the request on an upstream connection that is idle. */
-  forward(client: UpstreamConnection, edits: RequestEdits): void;
+  /** Sends the request on a stream that carried none yet. */
+  forward(stream: UpstreamStream, edits: RequestEdits): void;
   /** Answers from the failure table. `detail` goes into the body where the table has a place for it. */
   reply(code: FailureCode, detail: string, details: string): void;
   /** Answers with what somebody else chose. HEAD gets no body, gRPC its own form. */
@@ -102,15 +102,7 @@ export interface Exchange<C> {
   acceptTunnel(): void;
 }
 
-/** An upstream connection as the exchange's other side sees it. */
-export interface UpstreamConnection {
-  readonly duct: Duct;
-  /** Requests begun on it so far. */
-  readonly requests: number;
-  destroy(): void;
-}
-
-/** What an exchange is told of its response. */
+/** What an exchange is told of its response. After the end, a switch or a failure neither side calls the other. */
 export interface ResponseSink {
   readonly method: string;
   /** Where body bytes go, framed as `onResponse` chose. */
@@ -161,10 +153,10 @@ export interface UpstreamStream {
    * @param more the rest follows in this turn of the event loop
    */
   begin(sink: ResponseSink, request: OutgoingRequest, body: Outbox, whole: boolean, more: boolean): void;
-  /** Sends more of the body. @returns false when the source should pause until `onUpstreamDrain` */
+  /** Sends more of the body, all that is in `out`. @returns false when the source should pause until `onUpstreamDrain` */
   write(out: Outbox, more: boolean): boolean;
   /**
-   * Nothing follows. From now the response has `timeoutMs` to begin (0 = for ever).
+   * Nothing follows; called after a whole `begin` too. From now the response has `timeoutMs` to begin (0 = for ever).
    *
    * @param trailers lines of the request's trailers, each ending in CRLF; only where `bare`
    */
@@ -172,7 +164,10 @@ export interface UpstreamStream {
   /** Nothing more of the response is wanted for now. */
   pauseResponse(): void;
   resumeResponse(): void;
-  /** Nothing of the response is wanted any more: an HTTP/1.1 connection is closed, an HTTP/2 stream reset with CANCEL. */
+  /**
+   * Nothing of the response is wanted any more, whether the request began or not: an HTTP/1.1 connection is closed, an
+   * HTTP/2 stream reset with CANCEL. Nothing is called after it.
+   */
   abandon(): void;
 }
 
@@ -187,7 +182,7 @@ export interface RequestHandler<C> {
   /** Names, lower case and with `-`, that no trailer of a request may carry: those that Outrider itself writes; null = none. */
   readonly withheldTrailers: FieldNames | null;
   onRequest(exchange: Exchange<C>): void;
-  /** The upstream connection broke before a byte of the response and the request can be sent again (RFC 9110 9.2.2). */
+  /** The upstream broke or refused before a byte of the response, and the request can be sent again (RFC 9110 9.2.2). */
   onRetry(exchange: Exchange<C>): void;
   /** The exchange is over; called once for each onRequest. */
   onFinished(exchange: Exchange<C>): void;

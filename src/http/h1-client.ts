@@ -3,32 +3,24 @@
  * One upstream HTTP/1.1 connection: writes a request, reads its response, and tells its owner when it is idle or gone.
  * Bytes that belong to no request (RFC 9112 6: two responses to one request) end the connection before they reach anyone.
  */
-import type { Clock, Deadline, Duct, UpstreamConnection } from './exchange.ts';
-import { BodyReader, type Delivery } from './h1-body.ts';
-import { headEnd, ParseFault, parseResponse, type ResponseHead } from './h1-parser.ts';
+import type {
+  Clock,
+  Deadline,
+  Duct,
+  OutgoingRequest,
+  ResponseSink,
+  UpstreamFailure,
+  UpstreamStream,
+} from './exchange.ts';
+import { BodyReader } from './h1-body.ts';
+import { headEnd, ParseFault, parseResponse } from './h1-parser.ts';
+import { writeRequestHead } from './h1-write.ts';
 import { FULL_RECORD_BYTES, type Outbox } from './outbox.ts';
 
 /** Above this many queued bytes the writer's source pauses; 'drain' resumes it. */
 export const HIGH_WATER_BYTES = 256 * 1024;
 /** More interim responses than this to one request is no honest server. */
 const MAX_INTERIM = 64;
-
-/** The exchange that a connection serves now. */
-export interface ResponseSink {
-  readonly method: string;
-  /** Chooses how the body is delivered and writes the head; false = refuse it (unasked 101). */
-  onResponse(head: ResponseHead): Delivery | null;
-  /** Where body bytes go. */
-  readonly responseOut: Outbox;
-  /** Writes what is gathered. `borrowed` as in Inlet. */
-  flushResponse(borrowed: boolean, more: boolean): void;
-  onResponseEnd(bytes: number): void;
-  /** 101 or 2xx to CONNECT: the rest of the bytes are the tunnel's. */
-  onSwitch(head: ResponseHead, rest: Buffer | null): void;
-  /** The connection can bring no (more) response; `begun`: bytes of one had come. */
-  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string, begun: boolean): void;
-  onUpstreamDrain(): void;
-}
 
 export interface ClientOwner {
   /** The response is complete and the connection may serve another request. */
@@ -37,8 +29,9 @@ export interface ClientOwner {
   onGone(client: H1Client): void;
 }
 
-export class H1Client implements UpstreamConnection, Deadline {
+export class H1Client implements UpstreamStream, Deadline {
   readonly duct: Duct;
+  readonly bare = false;
   deadline = Number.POSITIVE_INFINITY;
   requests = 0;
   /** When it last became idle, on the clock's scale. */
@@ -57,6 +50,7 @@ export class H1Client implements UpstreamConnection, Deadline {
   #interim = 0;
   #gone = false;
   #requestSent = false;
+  #paused = false;
   #ended = false;
   #onData = (chunk: Buffer): void => this.#receive(chunk, false);
   #onEnd = (): void => this.#onPeerEnd();
@@ -90,8 +84,11 @@ export class H1Client implements UpstreamConnection, Deadline {
     return this.#sink !== null;
   }
 
-  /** Begins a request; `out` holds its head and what is there of its body. */
-  begin(sink: ResponseSink, out: Outbox, more: boolean): void {
+  get backedUp(): boolean {
+    return this.duct.socket.writableLength > HIGH_WATER_BYTES;
+  }
+
+  begin(sink: ResponseSink, request: OutgoingRequest, body: Outbox, _whole: boolean, more: boolean): void {
     this.#sink = sink;
     this.#inBody = false;
     this.#reusable = true;
@@ -99,17 +96,16 @@ export class H1Client implements UpstreamConnection, Deadline {
     this.#interim = 0;
     this.requests++;
     this.deadline = Number.POSITIVE_INFINITY;
-    out.flush(this.duct.socket, false, more);
+    body.textFirst(writeRequestHead(request.head, request.edits, request.drop));
+    body.flush(this.duct.socket, false, more);
   }
 
-  /** Sends more of the request's body. @returns false when the source should pause */
   write(out: Outbox, more: boolean): boolean {
     out.flush(this.duct.socket, false, more);
     return this.duct.socket.writableLength <= HIGH_WATER_BYTES;
   }
 
-  /** The request is whole: from now on the response has `timeoutMs` to begin (0 = for ever). */
-  requestComplete(timeoutMs: number): void {
+  requestComplete(_trailers: string, timeoutMs: number): void {
     this.#requestSent = true;
     if (timeoutMs > 0 && !this.#inBody) this.deadline = this.#clock.now + timeoutMs;
   }
@@ -119,7 +115,18 @@ export class H1Client implements UpstreamConnection, Deadline {
     if (this.#sink !== null) this.#fail('timeout', 'response timeout');
   }
 
-  /** The exchange no longer wants the response. */
+  pauseResponse(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.duct.socket.pause();
+  }
+
+  resumeResponse(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.duct.socket.resume();
+  }
+
   abandon(): void {
     this.#sink = null;
     this.destroy();
@@ -188,7 +195,7 @@ export class H1Client implements UpstreamConnection, Deadline {
         const rest = at < bytes.length ? Buffer.from(bytes.subarray(at)) : null;
         this.#sink = null;
         this.#release();
-        sink.onSwitch(head, rest);
+        sink.onSwitch(head, this.duct, rest);
         return;
       }
       if (head.status < 200 && ++this.#interim > MAX_INTERIM)
@@ -217,14 +224,17 @@ export class H1Client implements UpstreamConnection, Deadline {
   #finish(sink: ResponseSink, borrowed: boolean): void {
     sink.flushResponse(borrowed, false);
     this.#sink = null;
+    this.resumeResponse();
     const { socket } = this.duct;
+    // Its owner may begin another request on it at once.
+    const { bytes, trailers } = this.#reader;
     // A response before the request's end leaves the rest of that request on this connection: it cannot be shared.
     if (!this.#reusable || !this.#requestSent || this.#ended || !socket.writable) this.destroy();
     else {
       this.idleSince = this.#clock.now;
       this.#owner.onIdle(this);
     }
-    sink.onResponseEnd(this.#reader.bytes);
+    sink.onResponseEnd(bytes, trailers);
   }
 
   #onPeerEnd(): void {
@@ -238,7 +248,7 @@ export class H1Client implements UpstreamConnection, Deadline {
     else this.#fail('reset', 'connection closed');
   }
 
-  #fail(kind: 'reset' | 'protocol' | 'timeout', what: string): void {
+  #fail(kind: UpstreamFailure, what: string): void {
     const sink = this.#sink;
     this.#sink = null;
     this.destroy();

@@ -2,12 +2,20 @@
 /** One request on an HTTP/1.1 client connection: sends it upstream, and is the sink of its response. */
 import { FAILURES, type FailureCode, type ResponseFlag } from '../errors.ts';
 import { BodyCollector, type BodyDone } from './body-collector.ts';
-import type { Exchange, LocalAnswer, ResponseEdits } from './exchange.ts';
+import type {
+  Duct,
+  Exchange,
+  LocalAnswer,
+  ResponseEdits,
+  ResponseSink,
+  UpstreamFailure,
+  UpstreamStream,
+} from './exchange.ts';
 import type { Delivery } from './h1-body.ts';
-import { type H1Client, HIGH_WATER_BYTES, type ResponseSink } from './h1-client.ts';
+import { HIGH_WATER_BYTES } from './h1-client.ts';
 import type { ParseFault, RequestHead, ResponseHead } from './h1-parser.ts';
 import type { H1Server } from './h1-server.ts';
-import { DROP_EXPECT, type RequestEdits, writeRequestHead, writeResponseHead } from './h1-write.ts';
+import { DROP_EXPECT, type RequestEdits, writeResponseHead } from './h1-write.ts';
 import { writeAnswer } from './local-answer.ts';
 import { Outbox } from './outbox.ts';
 import { failureAnswer, localResponse } from './reply.ts';
@@ -34,7 +42,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   responseMs = -1;
   attempts = 0;
   #server: H1Server<C>;
-  #client: H1Client | null = null;
+  #stream: UpstreamStream | null = null;
   #idempotent: boolean;
   #collector: BodyCollector | null = null;
   /** The client was told to send its body, by us. */
@@ -67,24 +75,21 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     return this.#server.out;
   }
 
-  forward(client: H1Client, edits: RequestEdits): void {
+  forward(stream: UpstreamStream, edits: RequestEdits): void {
     if (this.#over) {
-      client.destroy();
+      stream.abandon();
       return;
     }
     this.attempts++;
-    this.#client = client;
-    const { reader } = this.#server;
-    const body = this.requestOut.take();
-    this.requestOut.text(writeRequestHead(this.head, edits, this.#continued ? DROP_EXPECT : 0));
-    this.#copy?.repeat(this.requestOut);
-    for (const piece of body) {
-      this.#keepCopy(piece);
-      typeof piece === 'string' ? this.requestOut.text(piece) : this.requestOut.data(piece);
-    }
-    client.begin(this, this.requestOut, this.#server.moreFollows);
-    if (reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
-    else if (client.duct.socket.writableLength > HIGH_WATER_BYTES) this.#server.pause();
+    this.#stream = stream;
+    const { reader, moreFollows, limits } = this.#server;
+    const { requestOut, head } = this;
+    const again = this.#copy === null ? 0 : this.#copy.repeat(requestOut);
+    this.#keepCopy(again);
+    const request = { head, edits, drop: this.#continued ? DROP_EXPECT : 0 };
+    stream.begin(this, request, requestOut, reader.done, moreFollows);
+    if (reader.done) stream.requestComplete('', limits.responseTimeoutMs);
+    else if (stream.backedUp) this.#server.pause();
     else this.#server.resume();
   }
 
@@ -116,14 +121,14 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
 
   /** More of the request's body is in requestOut. */
   onRequestBytes(): void {
-    const client = this.#client;
-    if (client === null) {
+    const stream = this.#stream;
+    if (stream === null) {
       this.#onHeldBytes();
       return;
     }
-    for (const piece of this.requestOut.pieces) this.#keepCopy(piece);
-    if (!client.write(this.requestOut, this.#server.moreFollows)) this.#server.pause();
-    if (this.#server.reader.done) client.requestComplete(this.#server.limits.responseTimeoutMs);
+    this.#keepCopy(0);
+    if (!stream.write(this.requestOut, this.#server.moreFollows)) this.#server.pause();
+    if (this.#server.reader.done) stream.requestComplete('', this.#server.limits.responseTimeoutMs);
   }
 
   #onHeldBytes(): void {
@@ -131,26 +136,27 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     else if (this.requestOut.bytes > READ_AHEAD_BYTES) this.#server.pause();
   }
 
-  #keepCopy(piece: Buffer | string): void {
-    if (!this.#idempotent) return;
+  /** Keeps what is in requestOut from that piece on. */
+  #keepCopy(from: number): void {
+    if (!this.#idempotent || this.requestOut.pieces.length <= from) return;
     this.#copy ??= new RetryCopy();
-    this.#copy.keep(piece);
+    this.#copy.keep(this.requestOut.pieces, from);
   }
 
   onRequestFault(fault: ParseFault): void {
-    this.#dropClient();
+    this.#dropStream();
     this.reply(fault.code, fault.what, fault.what);
   }
 
   /** Bytes behind a CONNECT that was not answered yet. */
   onEarlyBytes(): void {
-    this.#dropClient();
+    this.#dropStream();
     this.reply('bad_request', 'bytes sent before the tunnel was open', 'early_data');
   }
 
   /** Nothing came or went for too long. */
   onIdle(): void {
-    this.#dropClient();
+    this.#dropStream();
     const code = this.#server.reader.done ? 'response_timeout' : 'request_timeout';
     this.reply(code, '', 'stream_idle_timeout');
   }
@@ -255,42 +261,40 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.#sent = this.#responded;
     this.#server.touch();
     out.flush(duct.socket, borrowed, more);
-    if (duct.socket.writableLength > HIGH_WATER_BYTES) this.#client?.duct.socket.pause();
+    if (duct.socket.writableLength > HIGH_WATER_BYTES) this.#stream?.pauseResponse();
   }
 
   onClientDrain(): void {
-    this.#client?.duct.socket.resume();
+    this.#stream?.resumeResponse();
   }
 
   onUpstreamDrain(): void {
     if (!this.#over) this.#server.resume();
   }
 
-  onResponseEnd(bytes: number): void {
+  onResponseEnd(bytes: number, _trailers: string): void {
     this.bytesSent = bytes;
-    this.#client?.duct.socket.resume();
-    this.#client = null;
+    this.#stream = null;
     // The rest of a request that was answered early is never read as another request.
     this.#end(this.#keep && this.#server.reader.done);
   }
 
-  onSwitch(head: ResponseHead, rest: Buffer | null): void {
-    const client = this.#client;
-    this.#client = null;
-    if (client === null || this.#over) {
-      client?.duct.socket.destroy();
+  onSwitch(head: ResponseHead, upstream: Duct, rest: Buffer | null): void {
+    this.#stream = null;
+    if (this.#over) {
+      upstream.socket.destroy();
       return;
     }
     const server = this.#server;
     if (!server.reader.done) {
       // RFC 9110 7.8: the new protocol begins behind the request; the rest of this one would be taken for it.
-      client.duct.socket.destroy();
+      upstream.socket.destroy();
       this.reply('upstream_protocol', 'switched before the end of the request', 'upstream_protocol_error');
       return;
     }
     if (server.hasEarlyBytes) {
       // Bytes sent before the switch could be a request or a tunnel's: nobody may choose (CVE-2025-64763).
-      client.duct.socket.destroy();
+      upstream.socket.destroy();
       this.reply('bad_request', 'bytes sent before the protocol switched', 'early_data');
       return;
     }
@@ -299,16 +303,16 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     server.out.text(writeResponseHead(head, 'same', '', this.responseEdits));
     server.out.flush(server.duct.socket, false);
     server.detach();
-    server.handler.onTunnel(this, server.duct, null, client.duct, rest);
+    server.handler.onTunnel(this, server.duct, null, upstream, rest);
   }
 
-  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string, begun: boolean): void {
-    const client = this.#client;
-    this.#client = null;
+  onUpstreamFailure(kind: UpstreamFailure, what: string, begun: boolean): void {
+    const stream = this.#stream;
+    this.#stream = null;
     if (this.#over) return;
     const began = this.#responded;
     if (began && !this.#sent) this.#responded = false;
-    if (kind === 'reset' && !began && !begun && client !== null && this.#repeatable(client)) {
+    if (kind === 'reset' && !began && !begun && stream !== null && this.#repeatable(stream)) {
       this.#server.handler.onRetry(this);
       return;
     }
@@ -324,8 +328,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   }
 
   /** RFC 9110 9.2.2: only what is idempotent and still whole, and only on a connection that had gone stale. */
-  #repeatable(client: H1Client): boolean {
-    if (client.requests < 2 || this.attempts >= MAX_ATTEMPTS || !this.#idempotent) return false;
+  #repeatable(stream: UpstreamStream): boolean {
+    if (stream.requests < 2 || this.attempts >= MAX_ATTEMPTS || !this.#idempotent) return false;
     if (this.#copy !== null && !this.#copy.whole) return false;
     return (!this.head.expectContinue || this.#continued) && this.head.upgrade === null;
   }
@@ -333,7 +337,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   /** Its client can take no answer any more, or may not. */
   onClientGone(why = 'downstream_remote_disconnect'): void {
     if (this.#over) return;
-    this.#dropClient();
+    this.#dropStream();
     this.flag = 'DC';
     this.details = why;
     this.#end(false);
@@ -347,10 +351,10 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.#end(false);
   }
 
-  #dropClient(): void {
-    const client = this.#client;
-    this.#client = null;
-    client?.abandon();
+  #dropStream(): void {
+    const stream = this.#stream;
+    this.#stream = null;
+    stream?.abandon();
   }
 
   #end(keep: boolean): void {

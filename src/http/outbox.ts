@@ -57,10 +57,22 @@ export class Outbox {
     this.#bytes += text.length;
   }
 
+  /** Adds latin1 text before everything that is there. */
+  textFirst(text: string): void {
+    this.#pieces.unshift(text);
+    this.#bytes += text.length;
+  }
+
   /** Adds bytes; they must stay untouched until `flush`, and after it as `flush` tells. */
   data(bytes: Buffer): void {
     this.#pieces.push(bytes);
     this.#bytes += bytes.length;
+  }
+
+  /** Adds what came out of an outbox. */
+  piece(piece: Buffer | string): void {
+    this.#pieces.push(piece);
+    this.#bytes += piece.length;
   }
 
   /** Adds `bytes[from, to)`. */

@@ -6,7 +6,7 @@ import type { Outbox } from './outbox.ts';
 const RETRY_BYTES = 64 * 1024;
 
 export class RetryCopy {
-  #pieces: Buffer[] = [];
+  #pieces: (Buffer | string)[] = [];
   #bytes = 0;
 
   /** Nothing of it is missing. */
@@ -14,15 +14,21 @@ export class RetryCopy {
     return this.#bytes <= RETRY_BYTES;
   }
 
-  keep(piece: Buffer | string): void {
-    if (!this.whole) return;
-    this.#bytes += piece.length;
-    if (this.whole) this.#pieces.push(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece);
-    else this.#pieces = [];
+  /** Takes note of `pieces` from that index on. */
+  keep(pieces: readonly (Buffer | string)[], from: number): void {
+    for (let i = from; i < pieces.length && this.whole; i++) {
+      const piece = pieces[i] as Buffer | string;
+      this.#bytes += piece.length;
+      this.#pieces.push(piece);
+    }
+    if (!this.whole) this.#pieces = [];
   }
 
-  /** Adds everything to `out`. */
-  repeat(out: Outbox): void {
-    for (const piece of this.#pieces) out.data(piece);
+  /** Puts everything before what is in `out`. @returns how many pieces that is */
+  repeat(out: Outbox): number {
+    const since = out.take();
+    for (const piece of this.#pieces) out.piece(piece);
+    for (const piece of since) out.piece(piece);
+    return this.#pieces.length;
   }
 }

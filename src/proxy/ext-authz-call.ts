@@ -1,7 +1,13 @@
-/** One request to an external authorizer on a pooled HTTP/1.1 connection, and its answer: whole, bounded, in time. */
+/** One request to an external authorizer on a pooled connection, and its answer: whole, bounded, in time. */
 import type { FailureCode } from '../errors.ts';
+import type {
+  Duct,
+  OutgoingRequest,
+  ResponseSink,
+  UpstreamFailure,
+  UpstreamStream,
+} from '../http/exchange.ts';
 import type { Delivery } from '../http/h1-body.ts';
-import type { H1Client, ResponseSink } from '../http/h1-client.ts';
 import type { ResponseHead } from '../http/h1-parser.ts';
 import { Outbox } from '../http/outbox.ts';
 import type { Cluster, EndpointTarget } from './cluster.ts';
@@ -13,9 +19,7 @@ const MAX_ANSWER_BYTES = 1024 * 1024;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface AuthzCallOptions {
-  readonly method: string;
-  /** The request's head as latin1 text, with its empty line. */
-  readonly head: string;
+  readonly request: OutgoingRequest;
   readonly body: Buffer | null;
   /** From now to the last byte of the answer; 0 = for ever. */
   readonly timeoutMs: number;
@@ -39,7 +43,7 @@ class AuthzCall implements Applicant, ResponseSink {
   gone = false;
   #options: AuthzCallOptions;
   #resolve: (reply: AuthzReply) => void;
-  #client: H1Client | null = null;
+  #stream: UpstreamStream | null = null;
   #target: EndpointTarget | null = null;
   #tried: EndpointTarget[] = [];
   /** A pooled connection had gone stale: from then on only a new one will do. */
@@ -52,7 +56,7 @@ class AuthzCall implements Applicant, ResponseSink {
 
   constructor(options: AuthzCallOptions, resolve: (reply: AuthzReply) => void) {
     this.#options = options;
-    this.method = options.method;
+    this.method = options.request.head.method;
     this.#resolve = resolve;
   }
 
@@ -85,13 +89,13 @@ class AuthzCall implements Applicant, ResponseSink {
     target.upstream.apply(this, this.#fresh ? -1 : Number.POSITIVE_INFINITY);
   }
 
-  onConnection(client: H1Client): void {
-    this.#client = client;
+  onConnection(stream: UpstreamStream): void {
+    this.#stream = stream;
+    const { request, body } = this.#options;
     const out = new Outbox();
-    out.text(this.#options.head);
-    if (this.#options.body !== null) out.data(this.#options.body);
-    client.begin(this, out, false);
-    client.requestComplete(0);
+    if (body !== null) out.data(body);
+    stream.begin(this, request, out, true, false);
+    stream.requestComplete('', 0);
   }
 
   onNoConnection(code: FailureCode, why: string): void {
@@ -127,7 +131,7 @@ class AuthzCall implements Applicant, ResponseSink {
   }
 
   onResponseEnd(): void {
-    this.#client = null;
+    this.#stream = null;
     const head = this.#head;
     if (this.gone || head === null) return;
     if (this.#target !== null)
@@ -135,15 +139,17 @@ class AuthzCall implements Applicant, ResponseSink {
     this.#end({ ok: true, head, body: Buffer.concat(this.#pieces) });
   }
 
-  onSwitch(): void {
+  onSwitch(_head: ResponseHead, upstream: Duct): void {
+    upstream.socket.destroy();
     this.#fail('switched protocols', 'error');
   }
 
-  onUpstreamFailure(kind: 'reset' | 'protocol' | 'timeout', what: string, begun: boolean): void {
-    const client = this.#client;
-    this.#client = null;
+  onUpstreamFailure(kind: UpstreamFailure, what: string, begun: boolean): void {
+    const stream = this.#stream;
+    this.#stream = null;
     if (this.gone) return;
-    if (kind === 'reset' && !begun && client !== null && client.requests > 1 && !this.#fresh) {
+    const stale = kind === 'refused' || (kind === 'reset' && stream !== null && stream.requests > 1);
+    if (stale && !begun && !this.#fresh) {
       // A connection that was idle too long for the server; a check changes nothing and may be sent again.
       this.#fresh = true;
       this.#attempt();
@@ -164,9 +170,9 @@ class AuthzCall implements Applicant, ResponseSink {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#options.signal.removeEventListener('abort', this.#onAbort);
     this.#leaveTarget();
-    const client = this.#client;
-    this.#client = null;
-    client?.abandon();
+    const stream = this.#stream;
+    this.#stream = null;
+    stream?.abandon();
     this.#resolve(reply);
   }
 

@@ -1,5 +1,7 @@
 /** envoyExtAuthzHttp: the request's head is sent to the provider, and its status is the verdict. */
 import type { ExtAuthzHttp } from '../config/resources.ts';
+import type { OutgoingRequest } from '../http/exchange.ts';
+import { RequestHead } from '../http/h1-parser.ts';
 import { wireText } from '../policy/attributes.ts';
 import type { Cluster } from './cluster.ts';
 import { type AuthzReply, callAuthorizer } from './ext-authz-call.ts';
@@ -57,8 +59,7 @@ export class HttpAuthorizer implements Authorizer {
     const cluster = this.#cluster();
     if (cluster === null) return failed('no route');
     const reply = await callAuthorizer({
-      method,
-      head: this.#headOf(question),
+      request: this.#requestOf(question),
       body: question.body,
       timeoutMs: this.#provider.timeoutMs,
       cluster,
@@ -72,7 +73,7 @@ export class HttpAuthorizer implements Authorizer {
 
   close(): void {}
 
-  #headOf({ head, body, bodyPartial }: AuthzQuestion): string {
+  #requestOf({ head, body, bodyPartial }: AuthzQuestion): OutgoingRequest {
     const told = new Map<string, string>();
     for (const [name, value] of joinedFields(head.headerLines)) {
       if (name !== PARTIAL_BODY && isForwardable(name) && this.#told(name)) told.set(name, value);
@@ -81,10 +82,14 @@ export class HttpAuthorizer implements Authorizer {
     for (const [name, value] of this.#additional) if (isForwardable(name)) told.set(name, value);
     const { timeoutMs } = this.#provider;
     if (timeoutMs > 0) told.set('x-envoy-expected-rq-timeout-ms', String(timeoutMs));
-    let text = `${head.method} ${this.#pathPrefix}${head.target} HTTP/1.1\r\nhost: ${head.host}\r\n`;
-    text += `content-length: ${body?.length ?? 0}\r\n`;
-    for (const [name, value] of told) text += `${name}: ${value}\r\n`;
-    return `${text}\r\n`;
+    let added = `content-length: ${body?.length ?? 0}\r\n`;
+    for (const [name, value] of told) added += `${name}: ${value}\r\n`;
+    const target = `${this.#pathPrefix}${head.target}`;
+    return {
+      head: bareHead(head.method, head.host),
+      edits: { target, added, drop: 0, remove: null },
+      drop: 0,
+    };
   }
 
   #verdictOf(reply: AuthzReply): Verdict {
@@ -107,4 +112,13 @@ export class HttpAuthorizer implements Authorizer {
     const responseHeaders = fields.filter(([name]) => isWritable(name) && this.#downstreamOnAllow(name));
     return { is: 'allowed', answer: { ...ALLOWED, set: [...set], remove, responseHeaders } };
   }
+}
+
+/** A head with no fields of its own but Host. */
+function bareHead(method: string, host: string): RequestHead {
+  const head = new RequestHead();
+  head.method = method;
+  head.host = host;
+  head.absolute = true;
+  return head;
 }

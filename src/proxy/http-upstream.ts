@@ -3,7 +3,7 @@
  * The HTTP/1.1 connections to one endpoint: an idle one for a request at once, or a new one, or a place in the queue.
  */
 import type { FailureCode } from '../errors.ts';
-import type { Clock, Duct } from '../http/exchange.ts';
+import type { Clock, Duct, UpstreamStream } from '../http/exchange.ts';
 import { type ClientOwner, H1Client } from '../http/h1-client.ts';
 import { Pool, type PoolLimits, type Waiter } from '../upstream/pool.ts';
 import { peerOf } from './peer-duct.ts';
@@ -13,7 +13,7 @@ import type { Peer, PeerWatch, Vouched } from './revalidation.ts';
 export interface Applicant extends Waiter<H1Client> {
   /** It went away; a connection made for it serves others. */
   readonly gone: boolean;
-  onConnection(client: H1Client): void;
+  onConnection(stream: UpstreamStream): void;
   onNoConnection(code: FailureCode, why: string): void;
 }
 

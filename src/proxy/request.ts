@@ -3,8 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FailureCode } from '../errors.ts';
 import { FAILURES } from '../errors.ts';
-import type { Exchange } from '../http/exchange.ts';
-import type { H1Client } from '../http/h1-client.ts';
+import type { Exchange, UpstreamStream } from '../http/exchange.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_REQUEST_ID, DROP_TRACEPARENT, DROP_TRACESTATE, type RequestEdits } from '../http/h1-write.ts';
 import type { ConnectionFacts } from '../telemetry/record.ts';
@@ -100,13 +99,13 @@ export class ProxiedRequest implements Applicant {
     this.#target = null;
   }
 
-  onConnection(client: H1Client): void {
+  onConnection(stream: UpstreamStream): void {
     if (this.gone) {
-      client.destroy();
+      stream.abandon();
       return;
     }
     this.record.upstreamStartMs = performance.now();
-    this.exchange.forward(client, this.#edits);
+    this.exchange.forward(stream, this.#edits);
   }
 
   onNoConnection(code: FailureCode, why: string): void {

@@ -3,8 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import type { LocalAnswer } from '../../src/http/exchange.ts';
-import type { H1Client } from '../../src/http/h1-client.ts';
+import type { LocalAnswer, UpstreamStream } from '../../src/http/exchange.ts';
 import type { ProxiedRequest } from '../../src/proxy/request.ts';
 import { type LoopOptions, startLoop } from './loop.ts';
 import { MemorySocket } from './memory-socket.ts';
@@ -83,8 +82,8 @@ t.test('a client that leaves ends its request, and a verdict that comes later ch
       exchange.answer(NO);
       exchange.reply('policy_denied', '', '');
       const upstream = new UnusedUpstream();
-      exchange.forward(upstream.client, { target: '/', added: '', drop: 0, remove: null });
-      t.equal(upstream.destroyed, true, 'the connection that was got for it is given up');
+      exchange.forward(upstream.stream, { target: '/', added: '', drop: 0, remove: null });
+      t.equal(upstream.abandoned, true, 'the connection that was got for it is given up');
       t.match(exchange, { status: 0, flag: 'DC', bytesSent: 0, attempts: 0 });
       t.same([loop.finished.length, app.connections.length], [1, 0]);
     });
@@ -93,12 +92,12 @@ t.test('a client that leaves ends its request, and a verdict that comes later ch
 
 /** A connection that must not be used. */
 class UnusedUpstream {
-  destroyed = false;
-  readonly client = {
-    destroy: () => {
-      this.destroyed = true;
+  abandoned = false;
+  readonly stream = {
+    abandon: () => {
+      this.abandoned = true;
     },
-  } as unknown as H1Client;
+  } as unknown as UpstreamStream;
 }
 
 t.test('a client that only ended its side gets its answer', async t => {

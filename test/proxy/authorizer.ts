@@ -47,7 +47,7 @@ export async function startAuthorizer(
 export function headersOf({ rawHeaders }: Pick<Received, 'rawHeaders'>): Record<string, string> {
   const headers: Record<string, string> = {};
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] as string;
+    const name = (rawHeaders[i] as string).toLowerCase();
     if (name in headers) throw new Error(`two lines of ${name}`);
     headers[name] = rawHeaders[i + 1] as string;
   }
