@@ -150,7 +150,7 @@ export interface Memo {
   readonly reason: string | null;
   /** In order, Host too. */
   readonly names: readonly SentName[];
-  /** Which of the names is Host; Infinity = none. */
+  /** Which of the names is a request's Host; Infinity = none. */
   readonly host: number;
 }
 
@@ -178,8 +178,10 @@ function readMemo(value: string): Memo | null {
     if (name === null) return null;
     found.push(name);
   }
-  const host = found.findIndex(name => name.kind === HOST);
-  if (found.some((name, i) => name.kind === TE || (name.kind === HOST && i !== host))) return null;
+  if (found.some(name => name.kind === TE)) return null;
+  // In a response it is a field like any other.
+  const host = reason === null ? found.findIndex(name => name.kind === HOST) : -1;
+  if (host >= 0 && found.some((name, i) => name.kind === HOST && i !== host)) return null;
   return { minor: Number(minor), reason, names: found, host: host < 0 ? Number.POSITIVE_INFINITY : host };
 }
 

@@ -76,7 +76,7 @@ export function writeResponseHead(
   let out = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
   const remove = edits === null ? null : edits.remove;
   if (head instanceof H2ResponseHead) {
-    out += keptOfList(head, 0, '', remove);
+    out += keptOfList(head, 0, null, remove);
     if (head.emptyUnsaid) out += 'content-length: 0\r\n';
   } else out += keptFields(head, 0, false, remove);
   if (edits !== null) out += edits.added;
@@ -118,10 +118,11 @@ function handshakeLines(head: H2RequestHead, protocol: string): string {
   return `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${lines}`;
 }
 
+/** @param hostLine null in a response, where Host is a field like any other */
 function keptOfList(
   head: H2RequestHead | H2ResponseHead,
   drop: number,
-  hostLine: string,
+  hostLine: string | null,
   remove: readonly string[] | null,
 ): string {
   const { list, memo, first } = head;
@@ -131,8 +132,8 @@ function keptOfList(
   let out = '';
   for (let i = first; i < names.length; i++) {
     const kind = (kinds[i] as number) & KIND_BITS;
-    if (memo !== null && i - first === memo.host) out += hostOf(memo, hostLine);
-    if (kind === HOST || isDropped(kind, drop)) continue;
+    if (memo !== null && i - first === memo.host) out += hostOf(memo, hostLine ?? '');
+    if ((kind === HOST && hostLine !== null) || isDropped(kind, drop)) continue;
     const name = names[i] as string;
     if (remove !== null && isRemoved(remove, kind, name, 0, name.length)) continue;
     if (memo !== null) {

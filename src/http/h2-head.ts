@@ -81,13 +81,13 @@ export class H2RequestHead extends RequestHead {
     return this.crumbs > 1 && this.memo === null;
   }
 
-  /** The cookie fields as one. */
+  /** The cookie fields as one, but for empty ones: a value has no white space at its end. */
   get cookie(): string {
     const { kinds, values } = this.list;
     let joined = '';
     for (let i = this.first; i < kinds.length; i++) {
-      if (((kinds[i] as number) & KIND_BITS) === COOKIE)
-        joined += joined === '' ? values[i] : `; ${values[i]}`;
+      if (((kinds[i] as number) & KIND_BITS) !== COOKIE || values[i] === '') continue;
+      joined += joined === '' ? values[i] : `; ${values[i]}`;
     }
     return joined;
   }
@@ -103,9 +103,7 @@ export class H2RequestHead extends RequestHead {
   }
 
   override sentFields(): (readonly [name: string, value: string])[] {
-    const found = fieldsIn(this.list, this.first, this.joinsCookies ? this.cookie : null);
-    found.unshift(['host', this.hostLine]);
-    return found;
+    return fieldsIn(this.list, this.first, this.joinsCookies ? this.cookie : null, this.hostLine);
   }
 }
 
@@ -133,7 +131,7 @@ export class H2ResponseHead extends ResponseHead {
   }
 
   override sentFields(): (readonly [name: string, value: string])[] {
-    return fieldsIn(this.list, this.first, null);
+    return fieldsIn(this.list, this.first, null, null);
   }
 }
 
@@ -151,14 +149,22 @@ function valueIn({ kinds, values }: FieldList, code: number): string | null {
   return null;
 }
 
-/** @param cookie stands at the place of the first cookie field, for all of them; null = they are as they came */
-function fieldsIn(list: FieldList, first: number, cookie: string | null): (readonly [string, string])[] {
+/**
+ * @param cookie stands at the place of the first cookie field, for all of them; null = they are as they came
+ * @param host stands first, in place of a field of that name; null = it is a field like any other
+ */
+function fieldsIn(
+  list: FieldList,
+  first: number,
+  cookie: string | null,
+  host: string | null,
+): (readonly [string, string])[] {
   const { names, values, kinds } = list;
-  const found: (readonly [string, string])[] = [];
+  const found: (readonly [string, string])[] = host === null ? [] : [['host', host]];
   let joined = false;
   for (let i = first; i < names.length; i++) {
     const kind = (kinds[i] as number) & KIND_BITS;
-    if (kind === HOST || !isEndToEnd(kind)) continue;
+    if ((kind === HOST && host !== null) || !isEndToEnd(kind)) continue;
     const joins = cookie !== null && kind === COOKIE;
     if (!joins || !joined) found.push([names[i] as string, joins ? cookie : (values[i] as string)]);
     joined ||= joins;
@@ -374,7 +380,7 @@ function readMemo(head: H2RequestHead | H2ResponseHead, ofResponse: boolean): Pa
   const { names, kinds, values } = head.list;
   const at = names.indexOf(MEMO_NAME);
   if (at < 0) return null;
-  if (((kinds[head.first] as number) & KIND_BITS) === HOST) head.first++;
+  if (!ofResponse && ((kinds[head.first] as number) & KIND_BITS) === HOST) head.first++;
   const memo = memoOf(values[at] as string);
   if (memo === null || (memo.reason !== null) !== ofResponse || !listsFieldsOf(memo, head.list, head.first)) {
     return bad('malformed field of the mesh');

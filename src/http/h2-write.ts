@@ -59,9 +59,9 @@ export function encodeRequest(
   const drop = edits.drop | options.drop;
   shape =
     listed === null
-      ? encodeLines(encoder, head, drop, head.absolute, edits.remove, shape, NO_INDEX)
-      : encodeList(encoder, listed, drop, edits.remove, shape, NO_INDEX);
-  if (edits.added !== '') shape = encodeText(encoder, edits.added, 0, shape, NO_INDEX);
+      ? encodeLines(encoder, head, drop, head.absolute, edits.remove, shape, true)
+      : encodeList(encoder, listed, drop, edits.remove, shape, true);
+  if (edits.added !== '') shape = encodeText(encoder, edits.added, 0, shape, true);
   if (head.trailers) encoder.field('te', 'trailers', INDEX);
   encodeMemo(encoder, shape);
 }
@@ -105,9 +105,9 @@ export function encodeResponse(
   let shape = options.memo && !switched ? shapeOfResponse(head) : null;
   shape =
     head instanceof H2ResponseHead
-      ? encodeList(encoder, head, 0, remove, shape, INDEX)
-      : encodeLines(encoder, head, 0, false, remove, shape, INDEX);
-  if (edits !== null && edits.added !== '') shape = encodeText(encoder, edits.added, 0, shape, INDEX);
+      ? encodeList(encoder, head, 0, remove, shape, false)
+      : encodeLines(encoder, head, 0, false, remove, shape, false);
+  if (edits !== null && edits.added !== '') shape = encodeText(encoder, edits.added, 0, shape, false);
   encodeMemo(encoder, shape);
 }
 
@@ -134,7 +134,7 @@ function encodeLines(
   dropHost: boolean,
   remove: readonly string[] | null,
   before: Shape | null,
-  lengths: number,
+  ofRequest: boolean,
 ): Shape | null {
   const { text, fields } = head;
   let shape = before;
@@ -145,7 +145,8 @@ function encodeLines(
     const end = i + STRIDE < fields.length ? (fields[i + STRIDE] as number) - 2 : text.length - 4;
     const name = sentName(text, fields[i] as number, from, to, end);
     if (shape !== null) shape = shape.with(name);
-    if (name.kind !== HOST) encodeField(encoder, name, text.slice(from, to), lengths);
+    // In a request it is :authority.
+    if (name.kind !== HOST || !ofRequest) encodeField(encoder, name, text.slice(from, to), ofRequest);
   }
   return shape;
 }
@@ -157,7 +158,7 @@ function encodeList(
   drop: number,
   remove: readonly string[] | null,
   before: Shape | null,
-  lengths: number,
+  ofRequest: boolean,
 ): Shape | null {
   const { list, memo, first } = head;
   const { names, values, kinds } = list;
@@ -168,12 +169,16 @@ function encodeList(
     if (shape !== null && memo !== null && i - first === memo.host) {
       shape = shape.with(memo.names[memo.host] as SentName);
     }
-    if (kind === HOST || isDropped(kind, drop)) continue;
+    if ((kind === HOST && ofRequest) || isDropped(kind, drop)) continue;
     const name = names[i] as string;
     if (remove !== null && isRemoved(remove, kind, name, 0, name.length)) continue;
     if (shape !== null && memo !== null) shape = shape.with(nameIn(memo, i - first));
     const value = values[i] as string;
-    encoder.field(name, value, (mark & NEVER_INDEXED) === 0 ? howToSend(name, kind, value, lengths) : NEVER);
+    encoder.field(
+      name,
+      value,
+      (mark & NEVER_INDEXED) === 0 ? howToSend(name, kind, value, ofRequest) : NEVER,
+    );
   }
   return shape;
 }
@@ -184,7 +189,7 @@ function encodeText(
   text: string,
   start: number,
   before: Shape | null,
-  lengths: number,
+  ofRequest: boolean,
 ): Shape | null {
   let shape = before;
   for (let at = start; at < text.length; ) {
@@ -199,7 +204,7 @@ function encodeText(
     if (isEndToEnd(code) || code === XFCC) {
       const name = sentName(text, at, from, to, end);
       if (shape !== null) shape = shape.with(name);
-      encodeField(encoder, name, text.slice(from, to), lengths);
+      encodeField(encoder, name, text.slice(from, to), ofRequest);
     }
     at = end + 2;
   }
@@ -210,19 +215,19 @@ function isSpace(c: number): boolean {
   return c === 0x20 || c === 0x09;
 }
 
-function encodeField(encoder: FieldEncoder, name: SentName, value: string, lengths: number): void {
-  encoder.field(name.lower, value, howToSend(name.lower, name.kind, value, lengths));
+function encodeField(encoder: FieldEncoder, name: SentName, value: string, ofRequest: boolean): void {
+  encoder.field(name.lower, value, howToSend(name.lower, name.kind, value, ofRequest));
 }
 
-/** Whether a field goes into the table: not what is another one each time, nor a secret. @param lengths how Content-Length goes */
-function howToSend(name: string, kind: number, value: string, lengths: number): number {
+/** Whether a field goes into the table: not what is another one each time, nor a secret. */
+function howToSend(name: string, kind: number, value: string, ofRequest: boolean): number {
   switch (kind) {
     case TRACEPARENT:
     case TRACESTATE:
     case REQUEST_ID:
       return NO_INDEX;
     case CONTENT_LENGTH:
-      return lengths;
+      return ofRequest ? NO_INDEX : INDEX;
     case COOKIE:
     case AUTHORIZATION:
       return value.length < MIN_INDEXED_SECRET ? NEVER : INDEX;
@@ -235,11 +240,11 @@ function howToSend(name: string, kind: number, value: string, lengths: number): 
 export function encodeLocalHead(encoder: FieldEncoder, text: string): void {
   encoder.begin();
   encoder.field(':status', text.slice(9, 12), INDEX);
-  encodeText(encoder, text, text.indexOf('\r\n') + 2, null, INDEX);
+  encodeText(encoder, text, text.indexOf('\r\n') + 2, null, false);
 }
 
 /** Trailers given as HTTP/1.1 lines, each ending in CRLF. @param memo as for `encodeRequest` */
 export function encodeTrailers(encoder: FieldEncoder, lines: string, memo = false): void {
   encoder.begin();
-  encodeMemo(encoder, encodeText(encoder, lines, 0, memo ? requestShape(1) : null, INDEX));
+  encodeMemo(encoder, encodeText(encoder, lines, 0, memo ? requestShape(1) : null, false));
 }
