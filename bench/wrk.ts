@@ -32,6 +32,7 @@ export async function runWrk({ command, folder, job, pids }: WrkOptions): Promis
   const before = cpuMicros(pids);
   const report = readReport(await wrk(command, folder, job, job.seconds));
   const used = cpuMicros(pids) - before;
+  if (report.requests === 0) throw new Error('wrk: not one answer');
   if (report.faults !== '') throw new Error(`wrk: ${report.faults}`);
   return {
     count: report.requests,

@@ -1,4 +1,5 @@
 /** HTTP/2 and gRPC inbound: 8 connections of 16 streams, cleartext and mutual TLS, to an app that speaks HTTP/2. */
+import { askHttp2 } from '../ask-h2.ts';
 import { type Bench, withInstances } from '../bench.ts';
 import { type H2loadJob, runH2load } from '../h2load.ts';
 import { runLoad } from '../load.ts';
@@ -70,8 +71,21 @@ async function load(
     const port = instances[0]?.port ?? 0;
     if (cleartext || !front) return ask(port);
     const before: Role = { direction: 'outbound', protocol: 'http2', target: port };
-    return withInstances(bench, front, [before], ([first]) => ask(first?.port ?? 0));
+    return withInstances(bench, front, [before], async ([first]) => {
+      await settle(first?.port ?? 0);
+      return ask(first?.port ?? 0);
+    });
   });
+}
+
+/** One request after the other, until the front has its connections: a burst would open one for each of its requests. */
+async function settle(port: number): Promise<void> {
+  for (let i = 0; i < 2 * H2_CONNECTIONS; i++) {
+    const answer = await askHttp2(port, null);
+    if (!answer.answered || answer.status !== 200) {
+      throw new Error(`no answer through the front: ${answer.answered ? answer.status : answer.reason}`);
+    }
+  }
 }
 
 async function messages(bench: Bench, peer: Peer): Promise<Sample> {

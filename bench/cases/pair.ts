@@ -1,4 +1,5 @@
 /** HTTP/1.1 apps on both ends of two instances with mutual TLS between: HTTP/1.1 there, or HTTP/2. */
+import { ask } from '../ask.ts';
 import { type Bench, withInstances } from '../bench.ts';
 import { connectionsTo } from '../connections.ts';
 import type { Instance } from '../peers/launch.ts';
@@ -65,9 +66,14 @@ async function between(
   const near: Role = { direction: 'inbound', protocol: 'http', multiplexed, target: bench.origin.http };
   return withInstances(bench, peer, [near], ([server]) => {
     const far: Role = { direction: 'outbound', protocol: 'http', multiplexed, target: server?.port ?? 0 };
-    return withInstances(bench, peer, [far], ([client]) =>
-      work([client, server].filter(instance => instance !== undefined)),
-    );
+    return withInstances(bench, peer, [far], async ([client]) => {
+      // One request first, so that HTTP/2 between the two is there when the load comes: HAProxy would open a connection for each.
+      const answer = await ask({ port: client?.port ?? 0, path: SMALL.path, context: null });
+      if (!answer.answered || answer.status !== 200) {
+        throw new Error(`the pair does not answer: ${answer.answered ? answer.status : answer.reason}`);
+      }
+      return work([client, server].filter(instance => instance !== undefined));
+    });
   });
 }
 

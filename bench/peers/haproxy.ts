@@ -3,7 +3,7 @@
  * fingerprint, taken once a connection, stands in for the SPIFFE ID in the allow list and in the header.
  */
 import { spawnSync } from 'node:child_process';
-import { ALLOWED_METHODS, CLIENT_ID, H2_STREAMS, SERVICE_HOST } from '../workload.ts';
+import { ALLOWED_METHODS, CLIENT_ID, H2_CONNECTIONS, H2_STREAMS, SERVICE_HOST } from '../workload.ts';
 import { onPath, type Peer, type Plan, type PlanInput } from './peer.ts';
 
 /** Finds HAProxy; null when it is not installed. */
@@ -25,8 +25,9 @@ function plan(input: PlanInput): Plan {
 }
 
 /**
- * http-ignore-probes: a connection that closes without a request gets no 400, as with the other peers. Outbound HTTP/2 is
- * the load's front: as many streams a connection as the load has.
+ * http-ignore-probes: a connection that closes without a request gets no 400, as with the other peers. HAProxy opens one
+ * connection more whenever the streams of those it has are used up, and a burst opens as many as it has requests: the
+ * load's front, outbound HTTP/2, gets room for all of them.
  */
 function global({ admin, role }: PlanInput): string {
   const front = role.direction === 'outbound' && role.protocol === 'http2';
@@ -34,7 +35,7 @@ function global({ admin, role }: PlanInput): string {
   nbthread 1
   maxconn 8192
   tune.ssl.cachesize 0
-${front ? `  tune.h2.max-concurrent-streams ${H2_STREAMS}\n` : ''}  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
+${front ? `  tune.h2.max-concurrent-streams ${2 * H2_CONNECTIONS * H2_STREAMS}\n` : ''}  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
   ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256
   ssl-default-bind-curves X25519:P-256
   ssl-default-server-options ssl-min-ver TLSv1.3
@@ -90,16 +91,22 @@ function rules({ role, identities: { client } }: PlanInput): string[] {
   ];
 }
 
+/** The load's front is given one server as often as the load has connections, and takes turns: one connection to each. */
 function outbound({ listen, role, identities: { client } }: PlanInput): string {
   const http = role.protocol !== 'tcp';
   const http2 = role.protocol === 'http2';
   const tls = `ssl crt ${client.combined} ca-file ${client.root} verify required`;
   const alpn = http2 || role.multiplexed ? ' alpn h2' : '';
+  const server = `127.0.0.1:${role.target} ${tls}${alpn} verifyhost ${SERVICE_HOST} sni str(${SERVICE_HOST}) no-ssl-reuse pool-purge-delay 600s`;
+  const servers = Array.from(
+    { length: http2 ? H2_CONNECTIONS : 1 },
+    (_, index) => `server s${index} ${server}`,
+  );
   return `frontend outbound
   bind 127.0.0.1:${listen} backlog 4096${http2 ? ' proto h2' : ''}
   ${http && !http2 ? `${REQUEST_ID}\n  ` : ''}default_backend server
 
 backend server
-  ${http ? 'http-reuse always\n  ' : ''}server server 127.0.0.1:${role.target} ${tls}${alpn} verifyhost ${SERVICE_HOST} sni str(${SERVICE_HOST}) no-ssl-reuse
+  ${http ? 'http-reuse always\n  ' : ''}${servers.join('\n  ')}
 `;
 }
