@@ -4,7 +4,6 @@
  * one connection only (RFC 9110 7.6.1) and those that Outrider itself vouches for. Runs of kept lines are one slice.
  */
 
-import { randomBytes } from 'node:crypto';
 import type { ResponseEdits } from './exchange.ts';
 import {
   alike,
@@ -99,7 +98,9 @@ function writeListedRequest(head: H2RequestHead, edits: RequestEdits, drop: numb
   out += edits.added;
   if (head.framing === 'chunked') out += 'Transfer-Encoding: chunked\r\n';
   else if (memo === null && head.framing === 'none' && wantsLength(head)) out += 'content-length: 0\r\n';
-  if (head.protocolToken !== null) out += handshakeLines(head, head.protocolToken);
+  // Extended CONNECT (RFC 8441 5) as the handshake of HTTP/1.1; the exchange adds the key, which HTTP/2 does without.
+  if (head.protocolToken !== null)
+    out += `Connection: Upgrade\r\nUpgrade: ${offeredProtocols(head.protocolToken)}\r\n`;
   else if (head.trailers) out += 'Connection: TE\r\nTE: trailers\r\n';
   return `${out}\r\n`;
 }
@@ -109,13 +110,6 @@ function wantsLength({ method, list }: H2RequestHead): boolean {
   return (
     (method === 'POST' || method === 'PUT' || method === 'PATCH') && !list.names.includes('content-length')
   );
-}
-
-/** Extended CONNECT (RFC 8441 5) as the handshake of HTTP/1.1, whose key HTTP/2 does without. */
-function handshakeLines(head: H2RequestHead, protocol: string): string {
-  const lines = `Connection: Upgrade\r\nUpgrade: ${offeredProtocols(protocol)}\r\n`;
-  if (protocol.toLowerCase() !== 'websocket' || head.list.names.includes('sec-websocket-key')) return lines;
-  return `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${lines}`;
 }
 
 /** @param hostLine null in a response, where Host is a field like any other */

@@ -29,15 +29,15 @@ import { AUTHORIZATION, COOKIE, KIND_BITS, NEVER_INDEXED } from './h2-field-kind
 import { H2RequestHead, H2ResponseHead } from './h2-head.ts';
 import { type HpackEncoder, INDEX, NEVER, NO_INDEX } from './hpack-encoder.ts';
 
-/** What the heads need of an encoder. */
-export type FieldEncoder = Pick<HpackEncoder, 'begin' | 'field'>;
+/** What the heads need of an encoder; the block was begun. */
+export type FieldEncoder = Pick<HpackEncoder, 'field'>;
 
 /** Longer paths seldom come twice; those with a query too. */
 const MAX_INDEXED_PATH = 128;
 /** A secret this short could be guessed by what fits the table (RFC 7541 7.1.3). */
 const MIN_INDEXED_SECRET = 20;
 
-/** One request head towards the upstream, as a block of its own. */
+/** The fields of a request head towards the upstream. */
 export function encodeRequest(
   encoder: FieldEncoder,
   head: RequestHead,
@@ -52,7 +52,6 @@ export function encodeRequest(
   },
 ): void {
   const listed = head instanceof H2RequestHead ? head : null;
-  encoder.begin();
   encodePseudoFields(encoder, head, edits.target, options.scheme);
   let shape = options.memo ? shapeOfRequest(head) : null;
   if (shape !== null && head.method === 'CONNECT') encodeHost(encoder, head, edits.target);
@@ -87,7 +86,7 @@ function encodeHost(encoder: FieldEncoder, head: RequestHead, target: string): v
   if (host !== null && host !== target) encoder.field('host', host, INDEX);
 }
 
-/** One response head towards the client, as a block of its own; `edits` are for a final one. */
+/** The fields of a response head towards the client; `edits` are for a final one. */
 export function encodeResponse(
   encoder: FieldEncoder,
   head: ResponseHead,
@@ -97,7 +96,6 @@ export function encodeResponse(
     readonly memo: boolean;
   },
 ): void {
-  encoder.begin();
   // RFC 8441 5: what 101 is to HTTP/1.1.
   const switched = head.status === 101;
   encoder.field(':status', switched ? '200' : `${head.status}`, INDEX);
@@ -236,15 +234,13 @@ function howToSend(name: string, kind: number, value: string, ofRequest: boolean
   }
 }
 
-/** The head of an answer of our own. @param text an HTTP/1.1 head; what follows its empty line is not read */
+/** The fields of an answer of our own. @param text an HTTP/1.1 head; what follows its empty line is not read */
 export function encodeLocalHead(encoder: FieldEncoder, text: string): void {
-  encoder.begin();
   encoder.field(':status', text.slice(9, 12), INDEX);
   encodeText(encoder, text, text.indexOf('\r\n') + 2, null, false);
 }
 
 /** Trailers given as HTTP/1.1 lines, each ending in CRLF. @param memo as for `encodeRequest` */
 export function encodeTrailers(encoder: FieldEncoder, lines: string, memo = false): void {
-  encoder.begin();
   encodeMemo(encoder, encodeText(encoder, lines, 0, memo ? requestShape(1) : null, false));
 }

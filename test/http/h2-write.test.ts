@@ -54,6 +54,7 @@ function passRequest(
   more: Partial<RequestEdits>,
   memo: boolean,
 ): H2RequestHead {
+  encoder.begin();
   encodeRequest(encoder, head, edits(head, more), { drop: 0, scheme: 'https', memo });
   return sound(requestOf(decoded(encoder, decoder), isEmpty(head), memo));
 }
@@ -122,7 +123,6 @@ t.test('extended CONNECT stays one in HTTP/2 and is the handshake in HTTP/1.1', 
   const head = sound(requestOf(listOf(WEBSOCKET), false, false));
   t.same(sent(head).pairs, WEBSOCKET);
   const lines = writeRequestHead(head, edits(head)).split('\r\n');
-  t.match(lines.splice(3, 1), [/^Sec-WebSocket-Key: [\w+/]{22}==$/]);
   t.same(lines, [
     'GET /chat HTTP/1.1',
     'Host: a.test',
@@ -285,11 +285,13 @@ t.test('an answer of our own, and trailers', async t => {
     ['content-type', 'text/plain'],
     ['x-a', '1'],
   ]);
+  encoder.begin();
   encodeTrailers(encoder, 'Grpc-Status: 0\r\nx-sum:\r\n');
   t.same(encoder.pairs, [
     ['grpc-status', '0'],
     ['x-sum', ''],
   ]);
+  encoder.begin();
   encodeTrailers(encoder, '');
   t.same(encoder.pairs, []);
 });
@@ -320,6 +322,7 @@ t.test('with a memo a response arrives byte for byte as it would have gone direc
     change: ResponseEdits | null,
   ): H2ResponseHead => {
     const from = sound(head);
+    encoder.begin();
     encodeResponse(encoder, from, change, { memo: true });
     return sound(responseOf(decoded(encoder, decoder), false, 'GET', true));
   };
@@ -409,9 +412,7 @@ function smuggled(head: H2RequestHead): string | null {
   // A handshake announces no trailers.
   if (read.trailers !== (head.trailers && head.protocolToken === null)) return 'trailers';
   if (!same(own, theirs)) return `${JSON.stringify(theirs)} for ${JSON.stringify(own)}`;
-  const fields = read
-    .sentFields()
-    .filter(([name, value]) => !(name === 'content-length' && value === '0') && name !== 'sec-websocket-key');
+  const fields = read.sentFields().filter(([name, value]) => !(name === 'content-length' && value === '0'));
   const wanted = head.sentFields().filter(([name, value]) => !(name === 'content-length' && value === '0'));
   if (!same(fields, wanted)) return `${JSON.stringify(fields)} for ${JSON.stringify(wanted)}`;
   if (head.framing !== read.framing && !(isEmpty(head) && isEmpty(read))) return `framed as ${read.framing}`;
