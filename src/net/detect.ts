@@ -38,6 +38,16 @@ export function isHttp1(bytes: Buffer): boolean | null {
   return window.length >= MAX_LINE_BYTES ? true : null;
 }
 
+/** RFC 9113 3.4. */
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
+
+/** Whether a connection begins with the preface of HTTP/2, by prior knowledge. @returns null when more bytes are needed */
+export function beginsHttp2(bytes: Buffer): boolean | null {
+  const size = Math.min(bytes.length, PREFACE.length);
+  if (bytes.compare(PREFACE, 0, size, 0, size) !== 0) return false;
+  return size === PREFACE.length ? true : null;
+}
+
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'];
 /** What some server takes for white space: Python's, and frameworks on top of it, split a request line at any of these. */
 const BLANK = '\\t\\v\\f\\x1c-\\x20\\x85\\xa0';

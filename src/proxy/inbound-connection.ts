@@ -1,7 +1,7 @@
 /** One inbound connection, from the moment its peer is known: what it speaks, HTTP or bytes to the app, and its end. */
 import type { Socket } from 'node:net';
 import type { Exchange } from '../http/exchange.ts';
-import { H1Server } from '../http/h1-server.ts';
+import { H2Server } from '../http/h2-server.ts';
 import type { PeerIdentity } from '../identity/peer.ts';
 import { connectPlain, type PlainConnection } from '../net/connect.ts';
 import { isHttp1, isTls } from '../net/detect.ts';
@@ -18,6 +18,7 @@ import type { ConnectionRow, OpenConnection } from './connections.ts';
 import type { ExtAuthz } from './ext-authz.ts';
 import type { AuthzConnection } from './ext-authz-question.ts';
 import { firstWord } from './first-word.ts';
+import { type HttpLoop, serveHttp } from './http-loop.ts';
 import type { Inbound } from './inbound.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { InboundHttp, type InboundView, type TunnelEnds } from './inbound-http.ts';
@@ -26,6 +27,7 @@ import { peek } from './peek.ts';
 import type { ProxiedRequest } from './request.ts';
 import type { CloseReason, Policed } from './revalidation.ts';
 import { modeOn, type Snapshot } from './snapshot.ts';
+import { StreamTunnel } from './stream-tunnel.ts';
 import { openTunnel } from './tunnel.ts';
 
 /** How a connection came in. */
@@ -52,7 +54,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
   /** What `#policy` was made of. */
   #snapshot: Snapshot;
   #since = Date.now();
-  #server: H1Server<ProxiedRequest> | null = null;
+  #server: HttpLoop<ProxiedRequest> | null = null;
   #http: InboundHttp | null = null;
   #tcp: InboundTcp | null = null;
   #tunnel: { readonly splice: Splice; readonly request: ProxiedRequest } | null = null;
@@ -147,7 +149,6 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     const { settings, clock } = this.#hub.parts;
     const { serve, peer } = this.#arrival;
     this.#unseen = peer === null && (first === null || first.length === 0);
-    // HTTP/2 is not spoken yet: its preface gets 400 rather than a way past policy.
     if (serve === 'http') this.#serveHttp(first);
     else if (serve === 'tcp' || this.#isDeniedTcp()) this.#serveTcp(first);
     else if (serve === 'tcp-first' || first?.length === 0) this.#awaitFirstWord();
@@ -223,15 +224,31 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
   }
 
   #serveHttp(first: Buffer | null): void {
-    const { settings, clock } = this.#hub.parts;
-    this.#protocol = 'http1';
-    this.#http = new InboundHttp(this);
-    this.#server = new H1Server<ProxiedRequest>({ socket: this.#socket, inlet: null }, this.#http, {
+    const { settings, clock, recorder } = this.#hub.parts;
+    const http = new InboundHttp(this);
+    this.#http = http;
+    serveHttp<ProxiedRequest>(this.#socket, {
+      handler: http,
       limits: settings.http,
       clock,
+      report: reason => recorder.http2Ended('inbound', reason),
+      alpn: this.#arrival.facts?.alpn ?? null,
+      first,
+      begun: loop => this.#begun(loop),
     });
-    if (this.#hub.draining) this.#server.draining = true;
-    if (first !== null) this.#server.takeFirst(first);
+  }
+
+  #begun(loop: HttpLoop<ProxiedRequest> | null): void {
+    if (loop === null) {
+      this.onClosed();
+      return;
+    }
+    this.#server = loop;
+    this.#protocol = loop instanceof H2Server ? 'http2' : 'http1';
+    if (!this.#hub.draining) return;
+    // HTTP/2 can say that a request was not begun; HTTP/1.1 answers it first.
+    if (loop instanceof H2Server) loop.drain();
+    else loop.draining = true;
   }
 
   /** `app` and what it sent already: when it was connected before the protocol was known. */
@@ -244,6 +261,10 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
   openTunnel(exchange: Exchange<ProxiedRequest>, ends: TunnelEnds): void {
     const { clock, settings } = this.#hub.parts;
     const request = exchange.context as ProxiedRequest;
+    if (this.#server instanceof H2Server) {
+      this.#openStreamTunnel(exchange, ends);
+      return;
+    }
     this.#server = null;
     this.#protocol = 'tunnel';
     const splice = openTunnel(ends.client, ends.upstream, {
@@ -260,6 +281,21 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     this.#tunnel = { splice, request };
     // The app took its time, and the client is not believed any more.
     if (this.#because !== null) this.destroy();
+  }
+
+  #openStreamTunnel(exchange: Exchange<ProxiedRequest>, ends: TunnelEnds): void {
+    const { clock, settings, connections, revalidation } = this.#hub.parts;
+    const request = exchange.context as ProxiedRequest;
+    new StreamTunnel(exchange, ends, {
+      direction: 'inbound',
+      peer: this.#arrival.peer,
+      peers: revalidation,
+      connections,
+      clock,
+      idleTimeoutMs: settings.tcpIdleTimeoutMs,
+      carrier: () => this.describe(),
+      recheck: () => (this.#http?.stillAllows(request) === false ? 'policy_denied' : null),
+    });
   }
 
   onClosed(): void {

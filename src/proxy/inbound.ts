@@ -31,8 +31,9 @@ import { inboundFacts } from './inbound-facts.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import { meshTls } from './mesh-tls.ts';
 import { peek } from './peek.ts';
-import type { Revalidation } from './revalidation.ts';
+import type { Policed, Revalidation } from './revalidation.ts';
 import { modeIsDefault, modeOn, protocolOn, type Snapshot } from './snapshot.ts';
+import { StreamTunnel } from './stream-tunnel.ts';
 
 export interface InboundSettings {
   /** The app, or null: the original destination's port on 127.0.0.1. */
@@ -124,9 +125,9 @@ export class Inbound {
   }
 
   /** Open connections that policy has a say in. */
-  *policed(): Generator<InboundConnection> {
+  *policed(): Generator<Policed> {
     for (const connection of this.parts.connections) {
-      if (connection instanceof InboundConnection) yield connection;
+      if (connection instanceof InboundConnection || connection instanceof StreamTunnel) yield connection;
     }
   }
 
@@ -152,6 +153,7 @@ export class Inbound {
         clock: this.parts.clock,
         recorder: this.parts.recorder,
         connectTimeoutMs: this.parts.settings.connectTimeoutMs,
+        protocol: this.protocolOf(port),
       });
       this.#apps.set(key, found);
     }

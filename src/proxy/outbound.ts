@@ -6,8 +6,8 @@
 import type { Socket } from 'node:net';
 import { FAILURES, type FailureCode } from '../errors.ts';
 import type { Clock, Duct, Exchange, HttpLimits, RequestHandler } from '../http/exchange.ts';
-import { H1Server } from '../http/h1-server.ts';
 import { DROP_PROTO, DROP_XFCC } from '../http/h1-write.ts';
+import { H2Server } from '../http/h2-server.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import type { Splice } from '../net/splice.ts';
 import { normaliseTarget, pathOf } from '../policy/normalise.ts';
@@ -18,12 +18,15 @@ import { parseAuthority } from './authority.ts';
 import type { Cluster, EndpointTarget } from './cluster.ts';
 import type { Clusters } from './clusters.ts';
 import type { ConnectionRow, Connections, OpenConnection } from './connections.ts';
+import { type HttpLoop, serveHttp } from './http-loop.ts';
+import type { TunnelEnds } from './inbound-http.ts';
 import { isExpired } from './material.ts';
-import { watchPeer } from './peer-duct.ts';
+import { peerOf, watchPeer } from './peer-duct.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
 import type { CloseReason, PeerWatch, Vouched } from './revalidation.ts';
 import { poolOf } from './route.ts';
 import type { Snapshot } from './snapshot.ts';
+import { StreamTunnel } from './stream-tunnel.ts';
 import { openTunnel } from './tunnel.ts';
 
 export interface OutboundParts {
@@ -60,7 +63,7 @@ export class Outbound {
     this.parts.clusters.replace(snapshot);
   }
 
-  /** A connection to the outbound port: HTTP/1.1, as to a proxy. */
+  /** A connection to the outbound port: HTTP/1.1 as to a proxy, or HTTP/2 by prior knowledge. */
   accept(raw: Socket): void {
     this.#count(raw);
     if (this.draining) raw.destroy();
@@ -89,14 +92,14 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   #hub: Outbound;
   #socket: Socket;
   #since = new Date();
-  #server: H1Server<ProxiedRequest> | null = null;
+  #server: HttpLoop<ProxiedRequest> | null = null;
   #splice: Splice | null = null;
   #tcpRecord: AccessRecord | null = null;
   /** Of the tunnel or the connection of bytes that it became. */
   #record: AccessRecord | null = null;
   /** Why the tunnel ends: its server is not believed any more. */
   #closing: CloseReason | null = null;
-  #protocol = 'http1';
+  #protocol = 'detecting';
   #requestBytes = 0;
   #responseBytes = 0;
   /** One a destination, since metric series hang on it. */
@@ -109,11 +112,26 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   }
 
   serveHttp(): void {
-    const { http, clock } = this.#hub.parts;
-    this.#server = new H1Server<ProxiedRequest>({ socket: this.#socket, inlet: null }, this, {
+    const { http, clock, recorder } = this.#hub.parts;
+    serveHttp<ProxiedRequest>(this.#socket, {
+      handler: this,
       limits: http,
       clock,
+      report: reason => recorder.http2Ended('outbound', reason),
+      alpn: null,
+      first: null,
+      begun: loop => this.#begun(loop),
     });
+  }
+
+  #begun(loop: HttpLoop<ProxiedRequest> | null): void {
+    if (loop === null) {
+      this.onClosed();
+      return;
+    }
+    this.#server = loop;
+    this.#protocol = loop instanceof H2Server ? 'http2' : 'http1';
+    if (this.#hub.draining) loop.drain();
   }
 
   onRequest(exchange: Exchange<ProxiedRequest>): void {
@@ -176,13 +194,14 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
         );
       } else if (request.gone) duct.socket.destroy();
       else {
-        this.#tunnelTo = duct;
+        this.#tunnelTo.set(exchange, duct);
         exchange.acceptTunnel();
       }
     });
   }
 
-  #tunnelTo: Duct | null = null;
+  /** Where CONNECT leads that is about to be accepted. */
+  #tunnelTo = new WeakMap<Exchange<ProxiedRequest>, Duct>();
 
   onTunnel(
     exchange: Exchange<ProxiedRequest>,
@@ -191,7 +210,11 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     switched: Duct | null,
     reply: Buffer | null,
   ): void {
-    const upstream = switched ?? this.#tunnelTo;
+    const upstream = switched ?? this.#tunnelTo.get(exchange) ?? null;
+    if (this.#server instanceof H2Server) {
+      this.#openStreamTunnel(exchange, { client, upstream, fromClient: early, fromUpstream: reply });
+      return;
+    }
     this.#server = null;
     this.#protocol = 'tunnel';
     const request = exchange.context;
@@ -215,6 +238,31 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       },
     });
     if (late) this.destroy();
+  }
+
+  #openStreamTunnel(
+    exchange: Exchange<ProxiedRequest>,
+    { client, upstream, ...first }: Omit<TunnelEnds, 'upstream'> & { readonly upstream: Duct | null },
+  ): void {
+    const { clock, tcpIdleTimeoutMs, connections, peers } = this.#hub.parts;
+    if (upstream === null) {
+      client.socket.destroy();
+      return;
+    }
+    new StreamTunnel(
+      exchange,
+      { client, upstream, ...first },
+      {
+        direction: 'outbound',
+        peer: peerOf(upstream),
+        peers,
+        connections,
+        clock,
+        idleTimeoutMs: tcpIdleTimeoutMs,
+        carrier: () => this.describe(),
+        recheck: () => null,
+      },
+    );
   }
 
   onRetry(exchange: Exchange<ProxiedRequest>): void {
@@ -345,7 +393,8 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   }
 
   drain(): void {
-    this.#server?.drain();
+    if (this.#server !== null) this.#server.drain();
+    else if (this.#protocol === 'detecting') this.#socket.destroy();
   }
 
   /** Bytes have no better moment to end than the deadline. */

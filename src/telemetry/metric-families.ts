@@ -18,6 +18,10 @@ export const COUNTERS: Readonly<Record<string, Family>> = {
     help: 'Open connections that Outrider ended because their peer or their policy changed, by direction and reason.',
     labels: ['direction', 'reason'],
   },
+  outrider_http2_ended_total: {
+    help: 'HTTP/2 connections and streams that Outrider ended for what the other side sent, by direction and reason.',
+    labels: ['direction', 'reason'],
+  },
   outrider_policy_decisions_total: {
     help: 'Authorization decisions by the policy that decided; an empty policy means none matched.',
     labels: ['policy', 'decision'],

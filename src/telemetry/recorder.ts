@@ -139,6 +139,11 @@ export class Recorder {
     this.#count('outrider_connections_closed_total', [direction, reason]);
   }
 
+  /** An HTTP/2 connection or stream is ended for what the other side sent; `reason` is a stable code. */
+  http2Ended(direction: Direction, reason: string): void {
+    this.#count('outrider_http2_ended_total', [direction, reason]);
+  }
+
   /** One TLS handshake; `reason` is a stable code, '' on success. */
   handshake(direction: Direction, result: 'success' | 'failure', reason: string): void {
     this.#count('outrider_tls_handshakes_total', [direction, result, reason]);
