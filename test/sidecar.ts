@@ -37,7 +37,7 @@ export interface Exit {
 }
 
 /** Lines as they come; `take` waits for one, and each can be taken once. */
-class Lines<T> {
+export class Lines<T> {
   readonly all: T[] = [];
   #left: T[] = [];
   #wake = new Set<() => void>();
