@@ -2,6 +2,7 @@
 /** One request on an HTTP/1.1 client connection: sends it upstream, and is the sink of its response. */
 import { FAILURES, type FailureCode, type ResponseFlag } from '../errors.ts';
 import { BodyCollector, type BodyDone } from './body-collector.ts';
+import { ChunkContent } from './chunk-content.ts';
 import type {
   Duct,
   Exchange,
@@ -25,6 +26,8 @@ import { isSwitchAllowed } from './upgrade.ts';
 /** Request bytes held while no upstream connection is there; then the client is paused. */
 const READ_AHEAD_BYTES = 64 * 1024;
 const MAX_ATTEMPTS = 3;
+/** A status among the lines of trailers. */
+const GRPC_STATUS = /^grpc-status:[ \t]*(\d+)[ \t]*\r$/im;
 /** RFC 9110 9.2.2. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE']);
 
@@ -49,6 +52,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   #continued = false;
   /** What of the body was sent; null = nothing, or it may not be repeated. */
   #copy: RetryCopy | null = null;
+  /** Takes the body out of its chunks; null = it goes as it came. */
+  #content: ChunkContent | null = null;
   #keep = true;
   #responded = false;
   /** Bytes of the response have left: it cannot be taken back. */
@@ -83,12 +88,15 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.attempts++;
     this.#stream = stream;
     const { reader, moreFollows, limits } = this.#server;
-    const { requestOut, head } = this;
-    const again = this.#copy === null ? 0 : this.#copy.repeat(requestOut);
-    this.#keepCopy(again);
+    const { head } = this;
+    const again = this.#copy === null ? 0 : this.#copy.repeat(this.requestOut);
+    this.#keepCopy(stream, again);
+    this.#content = stream.bare && head.framing === 'chunked' ? new ChunkContent(head) : null;
+    const body = this.#bodyToSend();
+    const trailers = this.#content === null ? '' : this.#content.trailers;
     const request = { head, edits, drop: this.#continued ? DROP_EXPECT : 0 };
-    stream.begin(this, request, requestOut, reader.done, moreFollows);
-    if (reader.done) stream.requestComplete('', limits.responseTimeoutMs);
+    stream.begin(this, request, body, reader.done && trailers === '', moreFollows);
+    if (reader.done) stream.requestComplete(trailers, limits.responseTimeoutMs);
     else if (stream.backedUp) this.#server.pause();
     else this.#server.resume();
   }
@@ -126,9 +134,15 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
       this.#onHeldBytes();
       return;
     }
-    this.#keepCopy(0);
-    if (!stream.write(this.requestOut, this.#server.moreFollows)) this.#server.pause();
-    if (this.#server.reader.done) stream.requestComplete('', this.#server.limits.responseTimeoutMs);
+    const { reader, moreFollows, limits } = this.#server;
+    this.#keepCopy(stream, 0);
+    if (!stream.write(this.#bodyToSend(), moreFollows)) this.#server.pause();
+    if (reader.done) stream.requestComplete(this.#content?.trailers ?? '', limits.responseTimeoutMs);
+  }
+
+  /** What is in requestOut, as the stream wants it. */
+  #bodyToSend(): Outbox {
+    return this.#content === null ? this.requestOut : this.#content.take(this.requestOut);
   }
 
   #onHeldBytes(): void {
@@ -136,9 +150,10 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     else if (this.requestOut.bytes > READ_AHEAD_BYTES) this.#server.pause();
   }
 
-  /** Keeps what is in requestOut from that piece on. */
-  #keepCopy(from: number): void {
-    if (!this.#idempotent || this.requestOut.pieces.length <= from) return;
+  /** Keeps what is in requestOut from that piece on, if the stream may come to nothing and the request be sent again. */
+  #keepCopy({ bare }: UpstreamStream, from: number): void {
+    // HTTP/2 can refuse what it did not process; HTTP/1.1 leaves it open.
+    if ((!this.#idempotent && !bare) || this.requestOut.pieces.length <= from) return;
     this.#copy ??= new RetryCopy();
     this.#copy.keep(this.requestOut.pieces, from);
   }
@@ -241,7 +256,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     const keepWanted = this.#clientKeeps() && !server.draining && server.reader.fault === null;
     let delivery: Delivery = 'same';
     if (this.head.minor === 0 && (head.framing === 'chunked' || head.framing === 'close')) delivery = 'bare';
-    else if (head.framing === 'close') delivery = 'chunked';
+    else if (head.framing === 'close' || (head.framing === 'chunked' && this.#stream?.bare === true))
+      delivery = 'chunked';
     this.#bare = delivery === 'bare';
     this.#keep = keepWanted && !this.#bare;
     const connection = this.#keep ? (this.head.minor === 0 ? 'keep-alive' : '') : 'close';
@@ -272,9 +288,10 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     if (!this.#over) this.#server.resume();
   }
 
-  onResponseEnd(bytes: number, _trailers: string): void {
+  onResponseEnd(bytes: number, trailers: string): void {
     this.bytesSent = bytes;
     this.#stream = null;
+    if (this.head.grpc) this.grpcStatus = GRPC_STATUS.exec(trailers)?.[1] ?? this.grpcStatus;
     // The rest of a request that was answered early is never read as another request.
     this.#end(this.#keep && this.#server.reader.done);
   }
@@ -312,7 +329,7 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     if (this.#over) return;
     const began = this.#responded;
     if (began && !this.#sent) this.#responded = false;
-    if (kind === 'reset' && !began && !begun && stream !== null && this.#repeatable(stream)) {
+    if (!began && !begun && stream !== null && this.#repeatable(kind, stream)) {
       this.#server.handler.onRetry(this);
       return;
     }
@@ -324,13 +341,20 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     }
     if (kind === 'protocol') this.reply('upstream_protocol', what, 'upstream_protocol_error');
     else if (kind === 'timeout') this.reply('response_timeout', '', 'response_timeout');
-    else this.reply('upstream_reset', '', 'upstream_reset_before_response_started{connection_termination}');
+    else {
+      const why = kind === 'refused' ? 'remote_refused_stream_reset' : 'connection_termination';
+      this.reply('upstream_reset', '', `upstream_reset_before_response_started{${why}}`);
+    }
   }
 
-  /** RFC 9110 9.2.2: only what is idempotent and still whole, and only on a connection that had gone stale. */
-  #repeatable(stream: UpstreamStream): boolean {
-    if (stream.requests < 2 || this.attempts >= MAX_ATTEMPTS || !this.#idempotent) return false;
-    if (this.#copy !== null && !this.#copy.whole) return false;
+  /**
+   * Only what is still whole, and was not processed (RFC 9113 8.7), or is idempotent and met a connection that had gone
+   * stale (RFC 9110 9.2.2).
+   */
+  #repeatable(kind: UpstreamFailure, stream: UpstreamStream): boolean {
+    if (this.attempts >= MAX_ATTEMPTS || (this.#copy !== null && !this.#copy.whole)) return false;
+    if (kind === 'refused') return true;
+    if (kind !== 'reset' || stream.requests < 2 || !this.#idempotent) return false;
     return (!this.head.expectContinue || this.#continued) && this.head.upgrade === null;
   }
 

@@ -52,8 +52,9 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     const { encoder, output, scheme, memo } = this.#client;
     encoder.begin();
     encodeRequest(encoder, request.head, request.edits, { drop: request.drop, scheme, memo });
-    output.headers(this.id, encoder.buffer, encoder.length, whole);
-    if (whole) this.localEnded = true;
+    const empty = whole && body.empty;
+    output.headers(this.id, encoder.buffer, encoder.length, empty);
+    if (empty) this.localEnded = true;
     else this.send(body, false);
   }
 
