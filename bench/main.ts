@@ -84,7 +84,7 @@ async function main(options: Options): Promise<void> {
     })),
   };
   report(results, options);
-  if (options.profile) await profileAll(bench, cases, peers);
+  if (options.profile) await profileAll(bench, cases, { peers, keepIn: options.out });
 }
 
 function http2LoadOf({ h2load, front }: Bench): string | null {
@@ -103,10 +103,15 @@ function watchStrangers(): () => number {
 }
 
 /** Only a program that runs on Node has a profile to take. */
-async function profileAll(bench: Bench, cases: readonly Case[], peers: readonly Peer[]): Promise<void> {
+async function profileAll(
+  bench: Bench,
+  cases: readonly Case[],
+  { peers, keepIn }: { peers: readonly Peer[]; keepIn: string | undefined },
+): Promise<void> {
   const outrider = peers.find(peer => peer.name === 'outrider');
   if (!outrider) return;
-  for (const one of cases) process.stdout.write(`\n${await profileCase(bench, one, outrider)}`);
+  for (const one of cases)
+    process.stdout.write(`\n${await profileCase(bench, one, { peer: outrider, keepIn })}`);
 }
 
 async function peersThatWork(bench: Bench, options: Options): Promise<Peer[]> {

@@ -33,7 +33,7 @@ export const USAGE = `npm run bench -- [flags]
   --outrider FILE          default dist/main.js, then src/main.ts
   --profile                then run each case once more with Outrider's own profile
   --quick                  one short round of a few cases, about a minute
-  --out DIR                for latest.json and chart.svg, default bench/results
+  --out DIR                for latest.json, chart.svg and the .cpuprofile files of --profile; default bench/results, without profiles
   --write-readme           put the table into bench/README.md
 `;
 

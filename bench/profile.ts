@@ -1,5 +1,5 @@
 /** Where Outrider's own time goes in a case: V8's sampling profiler on every thread, self time by function. */
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Bench } from './bench.ts';
 import type { Case } from './cases/case.ts';
@@ -19,12 +19,20 @@ export interface CpuProfile {
   readonly timeDeltas: readonly number[];
 }
 
-/** Runs the case once more with the profiler on and gives a Markdown table. The case's numbers are not kept. */
-export async function profileCase(bench: Bench, one: Case, peer: Peer): Promise<string> {
+/**
+ * Runs the case once more with the profiler on and gives a Markdown table. The case's numbers are not kept; the profiles
+ * themselves, one a thread, are where `keepIn` names a folder for them.
+ */
+export async function profileCase(
+  bench: Bench,
+  one: Case,
+  { peer, keepIn }: { peer: Peer; keepIn: string | undefined },
+): Promise<string> {
   const folder = mkdtempSync(join(bench.folder, 'profile-'));
   await one.measure(bench, profiled(peer, folder));
   const files = readdirSync(folder).filter(file => file.endsWith('.cpuprofile'));
   const profiles = files.map(file => JSON.parse(readFileSync(join(folder, file), 'utf8')) as CpuProfile);
+  if (keepIn) for (const file of files) copyFileSync(join(folder, file), join(keepIn, `${one.name}.${file}`));
   return `Profile of ${one.name}, all threads of ${peer.name}, share of the time that they were not idle:\n\n${selfTimes(profiles)}\n`;
 }
 
