@@ -74,11 +74,15 @@ export function nameFault(name: string): string {
 
 /** Whether a value may stand in HTTP/2: no NUL, CR, LF or other control, no white space at its ends (RFC 9113 8.2.1). */
 export function isFieldValue(value: string): boolean {
-  const { length } = value;
-  if (length === 0) return true;
-  if (value.charCodeAt(0) <= 0x20 || value.charCodeAt(length - 1) <= 0x20) return false;
-  for (let i = 0; i < length; i++) if (FIELD_CHAR[value.charCodeAt(i)] !== 1) return false;
+  if (!isTrimmed(value)) return false;
+  for (let i = 0; i < value.length; i++) if (FIELD_CHAR[value.charCodeAt(i)] !== 1) return false;
   return true;
+}
+
+/** Whether neither end is white space: all that is left to ask of a value whose characters are known to be good. */
+export function isTrimmed(value: string): boolean {
+  const { length } = value;
+  return length === 0 || (value.charCodeAt(0) > 0x20 && value.charCodeAt(length - 1) > 0x20);
 }
 
 /** What is wrong with a value that is no field value, for a person. */

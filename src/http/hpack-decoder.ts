@@ -1,7 +1,15 @@
 // Hot path: no promise, closure or string per chunk.
 /** Decodes header blocks (RFC 7541 3, 5, 6). A field out of a table costs a look-up: nothing is validated twice. */
 import type { FieldList } from './field-list.ts';
-import { isFieldValue, kindOf, MALFORMED, NEVER_INDEXED, nameFault, valueFault } from './h2-field-kind.ts';
+import {
+  isFieldValue,
+  isTrimmed,
+  kindOf,
+  MALFORMED,
+  NEVER_INDEXED,
+  nameFault,
+  valueFault,
+} from './h2-field-kind.ts';
 import {
   DEFAULT_TABLE_BYTES,
   DynamicTable,
@@ -9,7 +17,7 @@ import {
   STATIC_FIELDS,
   STATIC_LENGTH,
 } from './hpack-table.ts';
-import { huffmanText } from './huffman.ts';
+import { hasOnlyFieldChars, huffmanText } from './huffman.ts';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -114,7 +122,7 @@ export class HpackDecoder {
     const value = this.#string(valueAt);
     if (this.#fault !== null) return;
     const kind = named === null ? kindOf(name) : named.kind;
-    const fault = kind === MALFORMED ? (named?.fault ?? nameFault(name)) : faultOf(value);
+    const fault = kind === MALFORMED ? (named?.fault ?? nameFault(name)) : this.#faultOf(value, valueAt);
     if (kept) this.#keep(new Entry(name, value, kind, fault));
     if (list.tooLarge) return;
     const size = name.length + value.length + FIELD_OVERHEAD_BYTES;
@@ -181,6 +189,12 @@ export class HpackDecoder {
     return text ?? '';
   }
 
+  /** The fault of the value, which stands at `at` and was read last. */
+  #faultOf(value: string, at: number): string | null {
+    const known = (this.#block[at] as number) >= 0x80 && hasOnlyFieldChars();
+    return (known ? isTrimmed(value) : isFieldValue(value)) ? null : valueFault(value);
+  }
+
   /** An integer with the prefix `mask` (RFC 7541 5.1), below 2^28: nothing here is larger. */
   #integer(mask: number): number {
     const block = this.#block;
@@ -201,8 +215,4 @@ export class HpackDecoder {
     this.#at = this.#to;
     return 0;
   }
-}
-
-function faultOf(value: string): string | null {
-  return isFieldValue(value) ? null : valueFault(value);
 }

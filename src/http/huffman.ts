@@ -1,5 +1,6 @@
 // Hot path: no promise, closure or string per chunk.
 /** The Huffman code of HPACK (RFC 7541 5.2 and appendix B): read eight bits a step, written symbol by symbol. */
+import { FIELD_CHAR } from './fields.ts';
 
 /**
  * Length of each symbol's code in bits, a base-36 digit for each byte; after them EOS. The code is canonical: ordered by
@@ -21,11 +22,22 @@ const EOS = 256;
 const BITS = new Uint8Array(256);
 const CODE = new Uint32Array(256);
 
-// What a byte does in a state, packed: up to two symbols, how many, the next state, and whether it is a fault.
+/** Both in one number, for codes of up to SHORT_BITS; 0 for the others. */
+const SHORT = new Uint32Array(256);
+const SHORT_BITS = 15;
+const BITS_MASK = 0x1f;
+const CODE_SHIFT = 5;
+
+// What a byte does in a state, packed: up to two symbols, how many, the next state, and two facts.
 const SECOND_SHIFT = 8;
 const COUNT_SHIFT = 16;
+const COUNT_MASK = 3;
 const STATE_SHIFT = 18;
+const STATE_MASK = 0xff;
+/** EOS (RFC 7541 5.2). */
 const FAULT = 1 << 26;
+/** A symbol that may not stand in a field value. */
+const NO_FIELD_CHAR = 1 << 27;
 
 /** A state is an inner node of the code's tree; 256 bytes can follow it. */
 const STEPS = new Uint32Array(256 * 256);
@@ -49,6 +61,7 @@ function build(): void {
     if (symbol !== EOS) {
       BITS[symbol] = bits;
       CODE[symbol] = code;
+      SHORT[symbol] = bits <= SHORT_BITS ? (code << CODE_SHIFT) | bits : 0;
     }
     code++;
   }
@@ -84,7 +97,7 @@ function stepOf(state: number, byte: number): number {
     const symbol = -1 - next;
     if (symbol === EOS) return FAULT;
     // The shortest code has 5 bits, so that 8 bits end two at most.
-    step |= symbol << (count * SECOND_SHIFT);
+    step |= (symbol << (count * SECOND_SHIFT)) | (FIELD_CHAR[symbol] === 1 ? 0 : NO_FIELD_CHAR);
     count++;
   }
   return step | (count << COUNT_SHIFT) | (node << STATE_SHIFT);
@@ -92,26 +105,36 @@ function stepOf(state: number, byte: number): number {
 
 build();
 
-/** Shared by all decoders: a string is decoded in one go. Grows to the longest string, which a header block bounds. */
-let scratch = Buffer.allocUnsafeSlow(4096);
+/** Plain text, shared by all connections: a string is read or written in one go. Grows to the longest one. */
+let plain = Buffer.allocUnsafeSlow(4096);
+
+let onlyFieldChars = true;
 
 /** The string in `bytes[from, to)` as latin1; null when it contains EOS or ends in anything but up to 7 bits of ones. */
 export function huffmanText(bytes: Buffer, from: number, to: number): string | null {
   // 5 bits a symbol; one more for the second symbol that is written before it is known to be none.
   const most = (((to - from) * 8) / 5 + 2) | 0;
-  if (most > scratch.length) scratch = Buffer.allocUnsafeSlow(2 * most);
-  const out = scratch;
+  if (most > plain.length) plain = Buffer.allocUnsafeSlow(2 * most);
+  const out = plain;
   let length = 0;
   let state = 0;
+  let facts = 0;
   for (let at = from; at < to; at++) {
     const step = STEPS[(state << 8) | (bytes[at] as number)] as number;
-    if (step >= FAULT) return null;
+    facts |= step;
     out[length] = step;
     out[length + 1] = step >>> SECOND_SHIFT;
-    length += (step >>> COUNT_SHIFT) & 3;
-    state = step >>> STATE_SHIFT;
+    length += (step >>> COUNT_SHIFT) & COUNT_MASK;
+    state = (step >>> STATE_SHIFT) & STATE_MASK;
   }
-  return MAY_END[state] === 1 ? out.toString('latin1', 0, length) : null;
+  if ((facts & FAULT) !== 0 || MAY_END[state] !== 1) return null;
+  onlyFieldChars = (facts & NO_FIELD_CHAR) === 0;
+  return out.toString('latin1', 0, length);
+}
+
+/** Whether all characters of the string that was read last may stand in a field value: it need not be looked over again. */
+export function hasOnlyFieldChars(): boolean {
+  return onlyFieldChars;
 }
 
 /** Bytes that `text` (latin1) takes when it is encoded. */
@@ -123,28 +146,37 @@ export function huffmanLength(text: string): number {
 
 /** Writes `text` (latin1) encoded at `out[at]`; @returns the offset after it. */
 export function writeHuffman(text: string, out: Buffer, at: number): number {
+  const { length } = text;
+  if (length > plain.length) plain = Buffer.allocUnsafeSlow(2 * length);
+  const from = plain;
+  // A copy first: bytes of a buffer cost half of what characters of a string do.
+  from.write(text, 0, 'latin1');
   let held = 0;
   let bits = 0;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i) & 0xff;
-    let more = BITS[c] as number;
-    const code = CODE[c] as number;
-    // 7 bits may be held: what does not fit into 31 with them goes in two parts.
-    if (more > 24) {
-      held = (held << (more - 16)) | (code >>> 16);
-      bits += more - 16;
-      while (bits >= 8) {
+  for (let i = 0; i < length; i++) {
+    const c = from[i] as number;
+    let code = SHORT[c] as number;
+    if (code === 0) {
+      // The first bits of a long code; the last 15 go the way of a short one.
+      const more = (BITS[c] as number) - SHORT_BITS;
+      held = (held << more) | ((CODE[c] as number) >>> SHORT_BITS);
+      for (bits += more; bits >= 8; ) {
         bits -= 8;
         out[at++] = held >>> bits;
       }
-      more = 16;
+      code = (((CODE[c] as number) & 0x7fff) << CODE_SHIFT) | SHORT_BITS;
     }
-    held = (held << more) | (more === 16 ? code & 0xffff : code);
-    bits += more;
-    while (bits >= 8) {
-      bits -= 8;
-      out[at++] = held >>> bits;
-    }
+    held = (held << (code & BITS_MASK)) | (code >>> CODE_SHIFT);
+    bits += code & BITS_MASK;
+    if (bits < 16) continue;
+    bits -= 16;
+    out[at] = held >>> (bits + 8);
+    out[at + 1] = held >>> bits;
+    at += 2;
+  }
+  if (bits >= 8) {
+    bits -= 8;
+    out[at++] = held >>> bits;
   }
   if (bits > 0) out[at++] = (held << (8 - bits)) | (0xff >>> bits);
   return at;
