@@ -49,18 +49,40 @@ function remember(characters: number): void {
 
 /**
  * The name of a field line.
- * @param start where the line begins, @param valueStart and @param valueEnd its value's ends, @param end its CRLF
+ * @param start where the line begins, @param from and @param to its value's ends, @param end its CRLF
  */
-export function sentName(
-  text: string,
-  start: number,
-  valueStart: number,
-  valueEnd: number,
-  end: number,
-): SentName {
-  const open = text.slice(start, valueStart);
-  const key = valueEnd === end ? open : `${open}\n${text.slice(valueEnd, end)}`;
+export function sentName(text: string, start: number, from: number, to: number, end: number): SentName {
+  const open = text.slice(start, from);
+  const key = to === end ? open : `${open}\n${text.slice(to, end)}`;
   return names.get(key) ?? newName(key);
+}
+
+/** Most messages have the name at a place that the one before had: to see that costs a fifth of the look-up. */
+const MAX_PLACES = 32;
+
+/** Names of field lines, by their place in a message. */
+export class PlacedNames {
+  readonly #last: SentName[] = [];
+
+  /** As `sentName`; @param place the number of the line */
+  at(place: number, text: string, start: number, from: number, to: number, end: number): SentName {
+    if (place < this.#last.length) {
+      const last = this.#last[place] as SentName;
+      if (to === end && last.close.length === 2 && isAt(text, start, from, last.open)) return last;
+    }
+    const name = sentName(text, start, from, to, end);
+    if (place < MAX_PLACES && place <= this.#last.length) this.#last[place] = name;
+    return name;
+  }
+}
+
+/** Whether `text[start, end)` is `wanted`; startsWith takes five times as long. */
+function isAt(text: string, start: number, end: number, wanted: string): boolean {
+  if (wanted.length !== end - start) return false;
+  for (let i = 0; i < wanted.length; i++) {
+    if (text.charCodeAt(start + i) !== wanted.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 function newName(key: string): SentName {

@@ -17,11 +17,11 @@ import {
 import {
   MEMO_NAME,
   nameIn,
+  PlacedNames,
   requestShape,
   responseShape,
   type SentName,
   type Shape,
-  sentName,
 } from './h1-memo.ts';
 import { type MessageHead, type RequestHead, type ResponseHead, STRIDE } from './h1-parser.ts';
 import { isDropped, isLeftOut, isRemoved, type RequestEdits } from './h1-write.ts';
@@ -124,6 +124,10 @@ function encodeMemo(encoder: FieldEncoder, shape: Shape | null): void {
   if (memo !== '') encoder.field(MEMO_NAME, memo, INDEX);
 }
 
+const requestNames = new PlacedNames();
+const responseNames = new PlacedNames();
+const addedNames = new PlacedNames();
+
 /** The field lines of an HTTP/1.1 head. @returns the shape with their names */
 function encodeLines(
   encoder: FieldEncoder,
@@ -135,13 +139,14 @@ function encodeLines(
   ofRequest: boolean,
 ): Shape | null {
   const { text, fields } = head;
+  const names = ofRequest ? requestNames : responseNames;
   let shape = before;
-  for (let i = 0; i < fields.length; i += STRIDE) {
+  for (let i = 0, place = 0; i < fields.length; i += STRIDE) {
     if (isLeftOut(head, i, drop, dropHost, remove)) continue;
     const from = fields[i + 2] as number;
     const to = fields[i + 3] as number;
     const end = i + STRIDE < fields.length ? (fields[i + STRIDE] as number) - 2 : text.length - 4;
-    const name = sentName(text, fields[i] as number, from, to, end);
+    const name = names.at(place++, text, fields[i] as number, from, to, end);
     if (shape !== null) shape = shape.with(name);
     // In a request it is :authority.
     if (name.kind !== HOST || !ofRequest) encodeField(encoder, name, text.slice(from, to), ofRequest);
@@ -190,7 +195,7 @@ function encodeText(
   ofRequest: boolean,
 ): Shape | null {
   let shape = before;
-  for (let at = start; at < text.length; ) {
+  for (let at = start, place = 0; at < text.length; place++) {
     const end = text.indexOf('\r\n', at);
     const colon = text.indexOf(':', at);
     if (end <= at || colon < 0 || colon > end) break;
@@ -200,7 +205,7 @@ function encodeText(
     while (to > from && isSpace(text.charCodeAt(to - 1))) to--;
     const code = fieldCode(text, at, colon - at);
     if (isEndToEnd(code) || code === XFCC) {
-      const name = sentName(text, at, from, to, end);
+      const name = addedNames.at(place, text, at, from, to, end);
       if (shape !== null) shape = shape.with(name);
       encodeField(encoder, name, text.slice(from, to), ofRequest);
     }
