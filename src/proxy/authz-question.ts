@@ -23,7 +23,7 @@ export function authzQuestion(
     body,
     bodyPartial,
     connection: view.authzConnection,
-    protocol: head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0',
+    protocol: `HTTP/${head.version}`,
     requestId: request.record.requestId,
   };
 }
