@@ -116,12 +116,13 @@ export class H2Peer<S extends Duplex = Duplex> {
     return this.frame('RST_STREAM', 0, stream, codeBytes(code));
   }
 
-  /** Bytes in pieces of `size`, each its own write (over TLS: a record of its own). */
-  async pieces(bytes: Buffer, size: number): Promise<void> {
+  /** Bytes in pieces of `size`, `parts` of them at most, each its own write (over TLS: a record of its own). */
+  async pieces(bytes: Buffer, size: number, parts = Number.POSITIVE_INFINITY): Promise<void> {
     this.#noteTableSizes(bytes);
-    for (let at = 0; at < bytes.length && this.socket.writable; at += size) {
-      const piece = bytes.subarray(at, at + size);
+    for (let at = 0, part = 1; at < bytes.length && this.socket.writable; at += size, part++) {
+      const piece = bytes.subarray(at, part === parts ? bytes.length : at + size);
       await new Promise<void>(resolve => this.socket.write(piece, () => resolve()));
+      if (part === parts) return;
     }
   }
 

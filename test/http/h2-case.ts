@@ -21,8 +21,8 @@ export type Expectation =
   | { readonly kind: 'closed' }
   /** RST_STREAM with this code; the connection goes on. */
   | { readonly kind: 'stream'; readonly stream: number; readonly code: Code }
-  /** RST_STREAM with PROTOCOL_ERROR, or a response 400 (RFC 9113 8.1.1); the app gets no whole request. */
-  | { readonly kind: 'malformed'; readonly stream: number }
+  /** RST_STREAM with PROTOCOL_ERROR, or a response 400 (RFC 9113 8.1.1); the app gets no whole request, unless `late`. */
+  | { readonly kind: 'malformed'; readonly stream: number; readonly late?: true }
   /** A whole response. */
   | { readonly kind: 'status'; readonly stream: number; readonly status: number; readonly seen: Seen }
   /** Nothing happens; the connection goes on. */

@@ -3,35 +3,13 @@
  * judges the table.
  */
 import { createServer } from 'node:http2';
-import { connect } from 'node:net';
 import t, { type Test } from 'tap';
-import { opened } from '../h2-peer.ts';
 import { listenUntilEnd } from '../peers.ts';
-import type { H2Case } from './h2-case.ts';
 import { CaseApp, type H2Route, runH2Case } from './h2-case-runner.ts';
-import {
-  CONTINUATION_CASES,
-  FRAME_CASES,
-  PREFACE_CASES,
-  STATE_CASES,
-  TYPE_CASES,
-} from './h2-cases-frames.ts';
-import { HPACK_CASES } from './h2-cases-hpack.ts';
-import { FIELD_CASES, MESSAGE_CASES, PSEUDO_CASES } from './h2-cases-messages.ts';
+import { FIELD_CASES } from './h2-cases-messages.ts';
+import { CASES, plainRoute } from './h2-rows.ts';
 
 t.setTimeout(180_000);
-
-const CASES: readonly H2Case[] = [
-  ...PREFACE_CASES,
-  ...FRAME_CASES,
-  ...STATE_CASES,
-  ...TYPE_CASES,
-  ...CONTINUATION_CASES,
-  ...MESSAGE_CASES,
-  ...FIELD_CASES,
-  ...PSEUDO_CASES,
-  ...HPACK_CASES,
-];
 
 /** Rows that node:http2 (nghttp2 1.70) does not do, and why the table stands. */
 const NODE_DEVIATES: Readonly<Record<string, string>> = {
@@ -48,7 +26,6 @@ const NODE_DEVIATES: Readonly<Record<string, string>> = {
   ),
   'scheme-other': 'RFC 9113 allows other schemes; here no one speaks for them',
   'path-high': 'RFC 3986 has no such character',
-  'path-fragment': 'RFC 9113 8.3.1: path and query, nothing else',
   'authority-unlike-host':
     'RFC 9113 8.3.1 leaves the check to whoever cares; policy decides by the authority',
 };
@@ -65,15 +42,6 @@ t.test('node:http2 does what the table says, but where it is known not to', asyn
   const port = await listenUntilEnd(t, server);
   await passAll(t, plainRoute(port, app), NODE_DEVIATES);
 });
-
-function plainRoute(port: number, app: CaseApp): H2Route {
-  const open = async () => {
-    const socket = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true });
-    await opened(socket, 'connect');
-    return socket;
-  };
-  return { open, app };
-}
 
 async function passAll(
   t: Test,
