@@ -166,6 +166,7 @@ class Sidecar {
       generation: this.#config.generation,
       identity,
       inbound: settings.inbound,
+      hbone: settings.hbone,
       outbound: settings.outbound,
       egress: egressPorts(resources, this.#workload()),
       keySets: this.#keySets,
@@ -181,12 +182,13 @@ class Sidecar {
     this.#runApp();
   }
 
-  #sayReady(bound: { inbound: HostPort; outbound: HostPort }): void {
+  #sayReady(bound: { inbound: HostPort; hbone: HostPort | null; outbound: HostPort }): void {
     const { admin, health, telemetry } = this.#admin?.addresses ?? this.#settings;
     const identity = this.#identity.current;
     const line = {
       msg: 'ready',
       inbound: text(bound.inbound),
+      ...(bound.hbone !== null && { hbone: text(bound.hbone) }),
       outbound: text(bound.outbound),
       admin: text(admin),
       health: text(health),

@@ -23,6 +23,7 @@ export type FailureCode =
   | 'headers_too_large'
   | 'request_timeout'
   | 'policy_denied'
+  | 'tunnel_denied'
   | 'payload_too_large'
   | 'no_route'
   | 'connect_failed'
@@ -47,6 +48,8 @@ export const FAILURES: Readonly<Record<FailureCode, Failure>> = Object.freeze({
   headers_too_large: row(431, 'Request Header Fields Too Large', 13, 'DPE', ''),
   request_timeout: row(408, 'Request Timeout', 14, 'DT', 'request timeout'),
   policy_denied: row(403, 'Forbidden', 7, '-', 'RBAC: access denied'),
+  // HBONE: ztunnel's answer.
+  tunnel_denied: row(401, 'Unauthorized', 7, '-', 'RBAC: access denied'),
   payload_too_large: row(413, 'Payload Too Large', 2, '-', 'Payload Too Large'),
   no_route: row(502, 'Bad Gateway', 14, 'NR', 'no route'),
   connect_failed: row(503, 'Service Unavailable', 14, 'UF', 'upstream connect error: %s'),

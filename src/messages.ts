@@ -23,6 +23,8 @@ export interface WorkerStart {
   readonly generation: number;
   readonly identity: IdentityGeneration;
   readonly inbound: Address;
+  /** null = HBONE is not served. */
+  readonly hbone: Address | null;
   readonly outbound: Address;
   readonly egress: readonly EgressPort[];
   /** What was fetched of the keys that RequestAuthentications name. */
@@ -51,7 +53,12 @@ export type ToWorker =
   | { readonly type: 'log-level'; readonly level: LogLevel };
 
 export type FromWorker =
-  | { readonly type: 'bound'; readonly inbound: Address; readonly outbound: Address }
+  | {
+      readonly type: 'bound';
+      readonly inbound: Address;
+      readonly hbone: Address | null;
+      readonly outbound: Address;
+    }
   | { readonly type: 'failed'; readonly message: string }
   | { readonly type: 'counts'; readonly question: number; readonly counts: Counts }
   | { readonly type: 'connections'; readonly question: number; readonly rows: readonly ConnectionRow[] }

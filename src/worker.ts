@@ -53,6 +53,8 @@ class DataPlane {
   #outbound: Outbound;
   #inboundListener: Listener | null = null;
   #outboundListener: Listener | null = null;
+  /** Null where HBONE is not served. */
+  #hboneListener: Listener | null = null;
   #egress = new Map<string, Listener>();
   /** The sides that have drained; lines and spans are written until both have. */
   #drained = new Set<boolean>();
@@ -166,12 +168,19 @@ class DataPlane {
   }
 
   async bind(): Promise<void> {
-    const { inbound, outbound } = this.#start;
+    const { inbound, hbone, outbound } = this.#start;
     await this.#startTracing();
     this.#inboundListener = await this.#listen(inbound, 'inbound', raw => this.#inbound.accept(raw));
+    if (hbone !== null)
+      this.#hboneListener = await this.#listen(hbone, 'hbone', raw => this.#inbound.acceptHbone(raw));
     this.#outboundListener = await this.#listen(outbound, 'outbound', raw => this.#outbound.accept(raw));
     await this.#openEgress(this.#start.egress);
-    tell({ type: 'bound', inbound: this.#inboundListener.address, outbound: this.#outboundListener.address });
+    tell({
+      type: 'bound',
+      inbound: this.#inboundListener.address,
+      hbone: this.#hboneListener?.address ?? null,
+      outbound: this.#outboundListener.address,
+    });
   }
 
   #listen(
@@ -209,7 +218,12 @@ class DataPlane {
   }
 
   #isOwn(host: string, port: number): boolean {
-    const own = [this.#inboundListener, this.#outboundListener, ...this.#egress.values()];
+    const own = [
+      this.#inboundListener,
+      this.#hboneListener,
+      this.#outboundListener,
+      ...this.#egress.values(),
+    ];
     if (!own.some(listener => listener?.address.port === port)) return false;
     return host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0';
   }
@@ -270,7 +284,9 @@ class DataPlane {
   async drain(ms: number, outbound: boolean): Promise<void> {
     const side = outbound ? this.#outbound : this.#inbound;
     side.draining = true;
-    const listeners = outbound ? [this.#outboundListener, ...this.#egress.values()] : [this.#inboundListener];
+    const listeners = outbound
+      ? [this.#outboundListener, ...this.#egress.values()]
+      : [this.#inboundListener, this.#hboneListener];
     for (const listener of listeners) void listener?.close();
     await (outbound ? this.#outboundConnections : this.#inboundConnections).drain(ms);
     this.#drained.add(outbound);

@@ -17,6 +17,8 @@ const STABLE_MS = 60_000;
 
 export interface Bound {
   readonly inbound: Address;
+  /** null = HBONE is not served. */
+  readonly hbone: Address | null;
   readonly outbound: Address;
 }
 
@@ -75,7 +77,7 @@ export class Workers {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'bound') {
           thread.bound = true;
-          resolve({ inbound: message.inbound, outbound: message.outbound });
+          resolve({ inbound: message.inbound, hbone: message.hbone, outbound: message.outbound });
         } else if (message.type === 'failed') {
           if (!thread.bound) {
             reject(new Error(message.message));

@@ -26,6 +26,8 @@ export interface RunSettings extends Limits {
   readonly spiffeId: string | null;
   readonly app: HostPort | null;
   readonly inbound: HostPort;
+  /** null = HBONE is not served. */
+  readonly hbone: HostPort | null;
   readonly outbound: HostPort;
   readonly admin: HostPort;
   readonly health: HostPort;

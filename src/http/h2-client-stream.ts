@@ -194,7 +194,12 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     this.#sink = null;
     // RFC 9113 8.1: a server may say that it wants no more of a request that it has answered; then this has been told.
     if (code === h2.REFUSED_STREAM) this.#tell(sink, 'refused', 'stream refused');
-    else this.#tell(sink, 'reset', code === null ? 'connection closed' : 'stream reset');
+    else if (code === null) this.#tell(sink, 'reset', 'connection closed');
+    else {
+      // One stream of a connection that is alive: nothing had gone stale, and the server may have acted on it.
+      sink?.responseOut.clear();
+      sink?.onUpstreamFailure('reset', 'stream reset', true);
+    }
   }
 
   onStalled(): void {

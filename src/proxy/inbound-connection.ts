@@ -145,10 +145,16 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     return this.#policy;
   }
 
-  start(first: Buffer | null): void {
+  /** @param app a connection to the app that was made already, for bytes */
+  start(first: Buffer | null, app: PlainConnection | null = null): void {
     const { settings, clock } = this.#hub.parts;
     const { serve, peer } = this.#arrival;
     this.#unseen = peer === null && (first === null || first.length === 0);
+    if (serve === 'tcp' && app !== null) {
+      this.#serveTcp(first, app);
+      return;
+    }
+    app?.socket.destroy();
     if (serve === 'http') this.#serveHttp(first);
     else if (serve === 'tcp' || this.#isDeniedTcp()) this.#serveTcp(first);
     else if (serve === 'tcp-first' || first?.length === 0) this.#awaitFirstWord();

@@ -14,7 +14,12 @@ import type { IdentityGeneration } from '../identity/svid.ts';
 import type { Trust } from '../identity/trust.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
 import { isTls } from '../net/detect.ts';
-import { createTerminator, type HandshakeFacts, type Terminator } from '../net/tls.ts';
+import {
+  createTerminator,
+  type HandshakeFacts,
+  type Terminator,
+  type TerminatorOptions,
+} from '../net/tls.ts';
 import { sameTls, type TlsSettings } from '../net/tls-settings.ts';
 import { inboundPath } from '../policy/inbound-path.ts';
 import { looksAtServerName } from '../policy/server-name.ts';
@@ -26,6 +31,7 @@ import { AppDestination } from './app.ts';
 import type { Authorizers } from './authorizers.ts';
 import { judgeClient } from './client-judge.ts';
 import type { Connections } from './connections.ts';
+import { HboneConnection, hboneProtocol } from './hbone.ts';
 import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
@@ -74,6 +80,8 @@ export class Inbound {
   readonly parts: InboundParts;
   #tls: TlsSettings;
   #terminator: Terminator;
+  /** Of the HBONE port; null = there is none. */
+  #hbone: Terminator | null = null;
   #apps = new Map<string, AppDestination>();
 
   constructor(snapshot: Snapshot, identity: IdentityGeneration, trust: Trust, parts: InboundParts) {
@@ -82,23 +90,31 @@ export class Inbound {
     this.trust = trust;
     this.parts = parts;
     this.#tls = meshTls(snapshot, parts.settings.compliancePolicy);
-    this.#terminator = this.#createTerminator();
+    this.#terminator = this.#createTerminator({
+      listener: 'inbound',
+      agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
+      onSecure: (socket, peer, facts, raw) => this.#onSecure(socket, peer, facts, raw),
+    });
   }
 
-  #createTerminator(): Terminator {
+  #createTerminator(
+    door: Required<Pick<TerminatorOptions<PeerIdentity>, 'agree' | 'onSecure'>> & {
+      readonly listener: string;
+    },
+  ): Terminator {
     const { ticketSecret, believed } = this.parts.sessions;
     return createTerminator<PeerIdentity>({
+      agree: door.agree,
+      onSecure: door.onSecure,
       material: materialOf(this.identity, this.trust),
       tls: this.#tls,
       resumption: {
         secret: ticketSecret,
-        listener: 'inbound',
+        listener: door.listener,
         allowed: tls => mayResume(this.snapshot, tls),
       },
       handshakeTimeoutMs: this.parts.settings.handshakeTimeoutMs,
-      agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
       judge: facts => judgeClient(facts, { trust: this.trust, believed }),
-      onSecure: (socket, peer, facts, raw) => this.#onSecure(socket, peer, facts, raw),
       onRefused: (reason, raw) => this.#onRefused(reason, raw),
     });
   }
@@ -108,6 +124,7 @@ export class Inbound {
     this.identity = identity;
     this.trust = trust;
     this.#terminator.replace(materialOf(identity, trust));
+    this.#hbone?.replace(materialOf(identity, trust));
   }
 
   /** Decisions use `snapshot` and `trust` from now on. */
@@ -121,18 +138,25 @@ export class Inbound {
     if (!sameTls(tls, this.#tls) || trust.epoch !== before.epoch || resumes !== resumed) {
       this.#tls = tls;
       this.#terminator.replace(materialOf(this.identity, trust), tls);
+      this.#hbone?.replace(materialOf(this.identity, trust), tls);
     }
   }
 
   /** Open connections that policy has a say in. */
   *policed(): Generator<Policed> {
     for (const connection of this.parts.connections) {
-      if (connection instanceof InboundConnection || connection instanceof StreamTunnel) yield connection;
+      if (
+        connection instanceof InboundConnection ||
+        connection instanceof StreamTunnel ||
+        connection instanceof HboneConnection
+      )
+        yield connection;
     }
   }
 
   close(): void {
     this.#terminator.close();
+    this.#hbone?.close();
     for (const app of this.#apps.values()) app.close();
   }
 
@@ -170,6 +194,24 @@ export class Inbound {
     this.parts.recorder.connectionAccepted('inbound');
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
     this.opens(raw, port, null);
+  }
+
+  /** Takes a socket that was accepted on the HBONE port: mutual TLS, whatever the mode of the ports behind. */
+  acceptHbone(raw: Socket): void {
+    this.parts.recorder.connectionAccepted('inbound');
+    raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
+    this.#hbone ??= this.#createTerminator({
+      listener: 'hbone',
+      agree: hboneProtocol,
+      onSecure: (socket, peer, facts) => {
+        this.parts.recorder.handshake('inbound', 'success', '');
+        this.parts.recorder.negotiated('inbound', facts);
+        if (this.draining || facts.alpn !== 'h2') socket.destroy();
+        else new HboneConnection(this, socket, { peer, facts });
+      },
+    });
+    if (isExpired(this.identity)) this.#onRefused(OWN_EXPIRED, raw);
+    else this.#hbone.accept(raw);
   }
 
   /**
