@@ -56,6 +56,11 @@ t.test('a request', async t => {
   t.same([head.headerValues('x'), head.headerValues('absent')], [['1', '2'], []]);
 });
 
+t.test('the version of a request', async t => {
+  t.equal(request('GET / HTTP/1.1', 'Host: a').version, '1.1');
+  t.equal(request('GET / HTTP/1.0').version, '1.0');
+});
+
 t.test('the request line', async t => {
   for (const [line, fault] of [
     ['', 'malformed request line'],
