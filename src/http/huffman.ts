@@ -105,7 +105,7 @@ function stepOf(state: number, byte: number): number {
 
 build();
 
-/** Plain text, shared by all connections: a string is read or written in one go. Grows to the longest one. */
+/** Plain text, shared by all connections: a string is read in one go. Grows to the longest one, which a block bounds. */
 let plain = Buffer.allocUnsafeSlow(4096);
 
 let onlyFieldChars = true;
@@ -146,15 +146,10 @@ export function huffmanLength(text: string): number {
 
 /** Writes `text` (latin1) encoded at `out[at]`; @returns the offset after it. */
 export function writeHuffman(text: string, out: Buffer, at: number): number {
-  const { length } = text;
-  if (length > plain.length) plain = Buffer.allocUnsafeSlow(2 * length);
-  const from = plain;
-  // A copy first: bytes of a buffer cost half of what characters of a string do.
-  from.write(text, 0, 'latin1');
   let held = 0;
   let bits = 0;
-  for (let i = 0; i < length; i++) {
-    const c = from[i] as number;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i) & 0xff;
     let code = SHORT[c] as number;
     if (code === 0) {
       // The first bits of a long code; the last 15 go the way of a short one.
