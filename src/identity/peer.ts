@@ -187,8 +187,13 @@ function withSigners(peer: PeerIdentity, signers: readonly Uint8Array[]): PeerId
     if (fields === null || !maySign(fields)) return null;
     validUntil = Math.min(validUntil, fields.notAfter);
   }
-  const chain = Object.freeze([...peer.chain.slice(0, 1), ...signers]);
-  return { ...peer, validUntil, chain };
+  const chain = [...peer.chain.slice(0, 1), ...signers].map(ownBytes);
+  return { ...peer, validUntil, chain: Object.freeze(chain) };
+}
+
+/** A copy with memory of its own: a small Buffer lies in a slab of 64 KB, and who keeps the one keeps the other. */
+function ownBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 function leafFault(leaf: CertificateFields, role: 'client' | 'server', now: number): PeerRefusal | null {

@@ -176,3 +176,25 @@ t.test('a certificate that was believed once is judged anew each time', async t 
   t.strictSame(judge({ trust: trusting('old.local') }), { ok: false, reason: 'foreign_trust_domain' });
   t.throws(() => Object.assign((first as { peer: object }).peer, { hash: '' }), 'and none can change it');
 });
+
+t.test('what is kept of a certificate is its own bytes, not the memory around them', async t => {
+  const { certPem } = await testIntermediate(authority);
+  const [leaf, signer] = [
+    derOf(await testIdentity(authority, 'foo/sleep')),
+    new X509Certificate(certPem).raw,
+  ];
+  const pooled = Buffer.from(leaf); // as Node makes small ones: a view of a slab
+  t.ok(pooled.buffer.byteLength > leaf.length);
+  const verdict = judgePeer({
+    ...evidence,
+    der: pooled,
+    signers: () => [Buffer.from(signer)],
+    now: Date.now(),
+  });
+  const chain = verdict.ok ? verdict.peer.chain : [];
+  t.strictSame(
+    chain.map(der => Buffer.compare(der, der === chain[0] ? leaf : signer)),
+    [0, 0],
+  );
+  for (const der of chain) t.equal(der.buffer.byteLength, der.byteLength);
+});
