@@ -114,7 +114,7 @@ export class H2Client extends H2Connection {
     stream.id = this.#nextId;
     this.#nextId += 2;
     this.requests++;
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     if (this.#nextId > LAST_ID) this.retire();
     return true;
   }
@@ -179,7 +179,7 @@ export class H2Client extends H2Connection {
       this.#owner.onRetired(this);
     }
     // RFC 9113 6.8: these were not processed and may be sent again.
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.values()) {
       if (stream.id <= last || !(stream instanceof H2ClientStream)) continue;
       stream.remoteEnded = true;
       stream.localEnded = true;

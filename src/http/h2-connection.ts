@@ -10,6 +10,7 @@ import { H2Budget } from './h2-budget.ts';
 import * as h2 from './h2-frames.ts';
 import { H2Output } from './h2-output.ts';
 import type { H2Stream } from './h2-stream.ts';
+import { H2StreamTable } from './h2-stream-table.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
 
@@ -35,7 +36,7 @@ export abstract class H2Connection implements Deadline {
   readonly clock: Clock;
   readonly output: H2Output;
   readonly encoder = new HpackEncoder();
-  readonly streams = new Map<number, H2Stream>();
+  readonly streams = new H2StreamTable<H2Stream>();
   deadline: number;
   /** SETTINGS_INITIAL_WINDOW_SIZE of the peer. */
   peerWindow = h2.DEFAULT_WINDOW;
@@ -661,7 +662,7 @@ export abstract class H2Connection implements Deadline {
 
   /** Ends every stream, each told once. */
   protected endStreams(): void {
-    const open = [...this.streams.values()];
+    const open = this.streams.values();
     this.streams.clear();
     this.#waiting = [];
     for (const stream of open) {
@@ -680,7 +681,7 @@ export abstract class H2Connection implements Deadline {
       return;
     }
     for (const stream of this.streams.values()) {
-      if (now - stream.touched > this.#idleMs) {
+      if (now - stream.touched > this.#idleMs && this.streams.has(stream.id)) {
         this.report('h2_stalled');
         stream.onStalled();
       }

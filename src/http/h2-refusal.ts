@@ -12,7 +12,7 @@ export class H2Refusal extends H2Stream {
   constructor(connection: H2Connection, id: number, ended: boolean) {
     super(connection, id);
     this.remoteEnded = ended;
-    connection.streams.set(id, this);
+    connection.streams.add(this);
   }
 
   answer(code: FailureCode, what: string): void {

@@ -115,7 +115,7 @@ export class H2Server<C> extends H2Connection {
     }
     const exchange = new H2Exchange<C>(this, id, head);
     exchange.remoteEnded = end;
-    this.streams.set(id, exchange);
+    this.streams.add(exchange);
     exchange.start();
   }
 
@@ -169,14 +169,13 @@ export class H2Server<C> extends H2Connection {
     this.#retired = true;
     this.draining = true;
     this.#sendLastGoaway();
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.values())
       if (stream instanceof H2Exchange && stream.attempts === 0) stream.reply('policy_denied', '', why);
   }
 
   /** Closes at once; `why`: for the details of the requests under way. */
   abort(why: string): void {
-    for (const stream of [...this.streams.values()])
-      if (stream instanceof H2Exchange) stream.onClientGone(why);
+    for (const stream of this.streams.values()) if (stream instanceof H2Exchange) stream.onClientGone(why);
     this.destroy();
   }
 
@@ -232,7 +231,7 @@ export class H2Server<C> extends H2Connection {
       return;
     }
     // Half-closed clients still read: only what can never be whole ends.
-    for (const stream of [...this.streams.values()]) if (!stream.remoteEnded) this.resetAs(stream);
+    for (const stream of this.streams.values()) if (!stream.remoteEnded) this.resetAs(stream);
     if (this.streams.size === 0) this.#finish();
   }
 
