@@ -13,10 +13,15 @@ export const OFFERED_FOR_HTTP: readonly string[] = ['istio-http/1.1', 'istio', '
 export const OFFERED_FOR_SHARED: readonly string[] = [OUTRIDER_H2, ...OFFERED_FOR_HTTP];
 /** Before a request of HTTP/2 (Istio's ALPN filter). */
 export const OFFERED_FOR_HTTP2: readonly string[] = ['istio-h2', 'istio', 'h2'];
-/** And to servers outside the mesh. */
-export const OFFERED_OUTSIDE: readonly string[] = ['h2'];
-/** And before bytes. */
+/** The same, where HTTP/1.1 will do too. */
+export const OFFERED_FOR_EITHER: readonly string[] = [...OFFERED_FOR_HTTP2, 'http/1.1'];
+/** Before bytes. */
 export const OFFERED_FOR_TCP: readonly string[] = ['istio'];
+
+/** What of it is offered to servers outside the mesh: nothing before HTTP/1.1, which they speak without being asked. */
+export function offeredOutside(offered: readonly string[]): readonly string[] {
+  return offered.includes('h2') ? offered.filter(name => name === 'h2' || name === 'http/1.1') : [];
+}
 
 /**
  * Whether ports of HTTP agree to HTTP/2. Never before it is served there: who agrees and then does not speak it loses the

@@ -1,9 +1,11 @@
 /** The app beside the sidecar: one address on this host, plain TCP, connections kept and reused. */
+import type { PortProtocol } from '../config/resources.ts';
 import type { Clock } from '../http/exchange.ts';
 import { connectPlain } from '../net/connect.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { Destination, Target } from './request.ts';
+import { shareHttp2 } from './share-http2.ts';
 
 /**
  * Below the shortest keep-alive that common app servers have (Node: 5 s), so that a request does not meet a connection
@@ -17,6 +19,8 @@ export interface AppOptions {
   readonly clock: Clock;
   readonly recorder: Recorder;
   readonly connectTimeoutMs: number;
+  /** Of its port; absent = HTTP/1.1, whatever the client speaks. */
+  readonly protocol?: PortProtocol;
 }
 
 export class AppDestination implements Destination, Target {
@@ -29,14 +33,27 @@ export class AppDestination implements Destination, Target {
   active = 0;
 
   constructor(options: AppOptions) {
-    const { host, port, recorder } = options;
+    const { host, port, clock, recorder, protocol = 'http' } = options;
     this.host = host;
     this.port = port;
     this.name = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
     this.cluster = `inbound|${port}||`;
     this.upstream = new HttpUpstream({
-      clock: options.clock,
+      clock,
       peers: null,
+      sharing:
+        protocol === 'http' || protocol === 'tcp'
+          ? null
+          : shareHttp2({
+              direction: 'inbound',
+              clock,
+              recorder,
+              speaks: protocol === 'http2' ? 'http2' : 'client',
+              memo: false,
+              fallsBack: false,
+              maxStreams: null,
+              keepAlive: null,
+            }),
       limits: {
         maxConnections: 4_096,
         maxPending: 16_384,
@@ -60,7 +77,7 @@ export class AppDestination implements Destination, Target {
   }
 
   sweep(now: number): void {
-    this.upstream.pool.sweep(now);
+    this.upstream.sweep(now);
   }
 
   close(): void {

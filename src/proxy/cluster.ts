@@ -6,12 +6,21 @@ import { connectPlain, Inlet } from '../net/connect.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import { type Algorithm, Balancer } from '../upstream/balance.ts';
 import { EndpointHealth, mayEject, type Outcome } from '../upstream/outlier.ts';
-import { OFFERED_FOR_HTTP, OFFERED_FOR_TCP } from './alpn.ts';
+import {
+  OFFERED_FOR_EITHER,
+  OFFERED_FOR_HTTP,
+  OFFERED_FOR_HTTP2,
+  OFFERED_FOR_SHARED,
+  OFFERED_FOR_TCP,
+  offeredOutside,
+} from './alpn.ts';
+import type { Wants } from './h2-upstream.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import { nameOf, type PeerDuct, watchPeer } from './peer-duct.ts';
 import type { Destination, Target } from './request.ts';
 import type { PeerWatch, Vouched } from './revalidation.ts';
 import { poolOf, type RouteEndpoint, type RouteSpec, type UpstreamTls } from './route.ts';
+import { shareHttp2 } from './share-http2.ts';
 
 /**
  * Opens TLS to an endpoint and judges the peer before a byte is sent; `why` null = the connection is good.
@@ -79,7 +88,17 @@ export class EndpointTarget implements Target {
         idleTimeoutMs: pool.httpIdleTimeoutMs ?? IDLE_MS,
       },
       peers: parts.peers,
-      open: done => this.#open(OFFERED_FOR_HTTP, done),
+      sharing: shareHttp2({
+        direction: 'outbound',
+        clock: parts.clock,
+        recorder: parts.recorder,
+        speaks: spec.http.speaks,
+        memo: spec.http.shares && isMutual(endpoint),
+        fallsBack: spec.http.fallsBack,
+        maxStreams: pool.maxConcurrentStreams,
+        keepAlive: pool.http2KeepAlive,
+      }),
+      open: (done, wants) => this.#open(offered(wants, spec.http.fallsBack), done),
     });
   }
 
@@ -111,6 +130,7 @@ export class EndpointTarget implements Target {
       return;
     }
     const inlet = new Inlet();
+    const offer = security.mode === 'ISTIO_MUTUAL' ? alpn : offeredOutside(alpn);
     this.#parts.openTls(
       {
         host: address,
@@ -118,7 +138,7 @@ export class EndpointTarget implements Target {
         security,
         timeoutMs: this.#timeoutMs,
         inlet,
-        ...(security.mode === 'ISTIO_MUTUAL' && { alpn }),
+        ...(offer.length > 0 && { alpn: offer }),
       },
       (why, duct) => {
         if (duct !== null) this.peer = nameOf(duct.peer);
@@ -128,6 +148,17 @@ export class EndpointTarget implements Target {
   }
 }
 
+/** Nobody else knows Outrider's own protocol. */
+function isMutual({ security }: RouteEndpoint): boolean {
+  return security.tls && security.mode === 'ISTIO_MUTUAL';
+}
+
+function offered(wants: Wants, either: boolean): readonly string[] {
+  if (wants === 'http1-alone') return OFFERED_FOR_HTTP;
+  if (wants === 'http1') return OFFERED_FOR_SHARED;
+  return either ? OFFERED_FOR_EITHER : OFFERED_FOR_HTTP2;
+}
+
 export class Cluster implements Destination {
   readonly spec: RouteSpec;
   readonly name: string;
@@ -135,6 +166,8 @@ export class Cluster implements Destination {
   readonly targets: readonly EndpointTarget[];
   #balancer: Balancer<EndpointTarget>;
   #parts: ClusterParts;
+  /** Requests that may be under way. */
+  #maxRequests: number | null;
 
   constructor(spec: RouteSpec, parts: ClusterParts) {
     this.spec = spec;
@@ -144,6 +177,15 @@ export class Cluster implements Destination {
     this.tries = Math.min(MAX_TRIES, Math.max(2, this.targets.length));
     const algorithm: Algorithm = spec.policy?.loadBalancer ?? 'LEAST_REQUEST';
     this.#balancer = new Balancer(algorithm);
+    this.#maxRequests = poolOf(spec.policy).http2MaxRequests;
+  }
+
+  isFull(): boolean {
+    const most = this.#maxRequests;
+    if (most === null) return false;
+    let active = 0;
+    for (const target of this.targets) active += target.active;
+    return active >= most;
   }
 
   pick(tried: readonly Target[] | null = null): EndpointTarget | null {
@@ -176,7 +218,7 @@ export class Cluster implements Destination {
   }
 
   sweep(now: number): void {
-    for (const target of this.targets) target.upstream.pool.sweep(now);
+    for (const target of this.targets) target.upstream.sweep(now);
   }
 
   close(): void {

@@ -142,6 +142,7 @@ const PASSTHROUGH: ServiceEntry = Object.freeze({
 function passthrough(host: string, port: number): RouteSpec {
   return {
     host,
+    http: { speaks: 'client', shares: false, fallsBack: false },
     port: { number: port, name: 'passthrough', protocol: 'TCP', targetPort: null },
     entry: PASSTHROUGH,
     policy: null,

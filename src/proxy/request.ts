@@ -25,6 +25,8 @@ export interface Destination {
   report(target: Target, outcome: 'ok' | 'connect_failed' | 'gateway_error' | 'error'): void;
   /** Endpoints that may be tried for one request. */
   readonly tries: number;
+  /** As many requests are under way as may be; absent = never. */
+  isFull?(): boolean;
 }
 
 export interface Target {
@@ -68,6 +70,10 @@ export class ProxiedRequest implements Applicant {
 
   /** Sends the request to `destination`, with the lines of `added` in place of those that `drop` names. */
   send(destination: Destination, edits: RequestEdits): void {
+    if (destination.isFull?.() === true) {
+      this.exchange.reply('overflow', 'too many requests', 'overflow');
+      return;
+    }
     this.#destination = destination;
     this.#edits = edits;
     this.#attempt();
@@ -89,7 +95,8 @@ export class ProxiedRequest implements Applicant {
     const repeatable = IDEMPOTENT.has(this.exchange.head.method) && this.exchange.attempts === 0;
     // After a stale connection only a new one will do.
     const maxIdleMs = this.exchange.attempts > 0 ? -1 : repeatable ? Number.POSITIVE_INFINITY : FRESH_IDLE_MS;
-    if (target.upstream.apply(this, maxIdleMs)) this.#recorder.poolHit();
+    const { upstream } = target;
+    if (upstream.apply(this, maxIdleMs, upstream.wants(this.exchange.head))) this.#recorder.poolHit();
   }
 
   #leaveTarget(): void {

@@ -2,6 +2,7 @@
 import type {
   ConnectionPool,
   DestinationRule,
+  MeshConfig,
   Resources,
   ServiceEndpoint,
   ServiceEntry,
@@ -10,6 +11,7 @@ import type {
   Workload,
 } from '../config/resources.ts';
 import { hostMatches } from './authority.ts';
+import type { Speaks } from './h2-upstream.ts';
 
 export type UpstreamTls =
   | {
@@ -42,9 +44,19 @@ export interface RouteEndpoint {
   readonly security: UpstreamTls;
 }
 
+/** Which HTTP is spoken to a service port. */
+export interface RouteHttp {
+  readonly speaks: Speaks;
+  /** Requests of HTTP/1.1 share connections with a peer that knows how. */
+  readonly shares: boolean;
+  /** HTTP/2 is a wish of the configuration, not what the port was declared to speak. */
+  readonly fallsBack: boolean;
+}
+
 /** A service port, ready to be opened. */
 export interface RouteSpec {
   readonly host: string;
+  readonly http: RouteHttp;
   readonly port: ServicePort;
   readonly entry: ServiceEntry;
   readonly policy: TrafficPolicy | null;
@@ -102,6 +114,7 @@ export function routeSpec(
   const endpoints = named ? [{ ...NO_ENDPOINT, address: host }] : entry.endpoints;
   return {
     host,
+    http: httpOf(port, policy, resources.mesh),
     port,
     entry,
     policy,
@@ -112,6 +125,26 @@ export function routeSpec(
       security: securityOf({ resources, host, entry, port, policy, endpoint }),
     })),
   };
+}
+
+/**
+ * As Istio decides it (pilot/pkg/networking/core/cluster_traffic_policy.go, shouldH2Upgrade): useClientProtocol, then the
+ * rule, then what the port was declared to speak, then the mesh. What nobody declared is spoken as the client speaks.
+ */
+function httpOf(port: ServicePort, policy: TrafficPolicy | null, mesh: MeshConfig): RouteHttp {
+  const { h2UpgradePolicy, useClientProtocol } = poolOf(policy);
+  const shares = (h2UpgradePolicy ?? mesh.h2UpgradePolicy) !== 'DO_NOT_UPGRADE';
+  const declared = declaredHttp(port);
+  if (useClientProtocol) return { speaks: 'client', shares, fallsBack: declared === 'http1' };
+  if (declared === 'http2') return { speaks: 'http2', shares, fallsBack: false };
+  const wish = h2UpgradePolicy ?? (declared === 'http1' ? mesh.h2UpgradePolicy : null);
+  if (wish === 'UPGRADE') return { speaks: 'http2', shares, fallsBack: true };
+  return { speaks: declared ?? 'client', shares, fallsBack: false };
+}
+
+function declaredHttp({ protocol }: ServicePort): 'http1' | 'http2' | null {
+  if (protocol === 'HTTP' || protocol === 'HTTP_PROXY') return 'http1';
+  return protocol === 'HTTP2' || protocol === 'GRPC' || protocol === 'GRPC-WEB' ? 'http2' : null;
 }
 
 const NO_ENDPOINT: ServiceEndpoint = { address: '', ports: {}, labels: {}, serviceAccount: null, weight: 1 };

@@ -28,11 +28,11 @@ export interface Waiter<C> {
   onConnection(connection: C): void;
 }
 
-export class Pool<C extends Pooled> {
+export class Pool<C extends Pooled, W extends Waiter<C> = Waiter<C>> {
   readonly limits: PoolLimits;
   #idle: C[] = [];
   #open = 0;
-  #waiting: Waiter<C>[] = [];
+  #waiting: W[] = [];
 
   constructor(limits: PoolLimits) {
     this.limits = limits;
@@ -44,6 +44,10 @@ export class Pool<C extends Pooled> {
 
   get idle(): number {
     return this.#idle.length;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
   }
 
   /**
@@ -70,32 +74,39 @@ export class Pool<C extends Pooled> {
     }
   }
 
-  /** Counts a connection that is being opened. @returns false when the endpoint has as many as it may */
-  reserve(): boolean {
-    if (this.#open >= this.limits.maxConnections) return false;
+  /**
+   * Counts a connection that is being opened; `anyway`: beyond the limit too.
+   *
+   * @returns false when the endpoint has as many as it may
+   */
+  reserve(anyway = false): boolean {
+    if (this.#open >= this.limits.maxConnections && !anyway) return false;
     this.#open++;
     return true;
   }
 
-  /** A reserved or open connection is gone. @returns a waiter for whom a new connection may be opened now */
-  release(connection: C | null): Waiter<C> | null {
+  /** A reserved or open connection is gone; null = one that is not kept here. Call `next` after it. */
+  drop(connection: C | null): void {
     this.#open--;
-    if (connection !== null) {
-      const at = this.#idle.indexOf(connection);
-      if (at >= 0) this.#idle.splice(at, 1);
-    }
+    if (connection === null) return;
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+  }
+
+  /** The waiter for whom a new connection may be opened now. */
+  next(): W | null {
     return this.#waiting.shift() ?? null;
   }
 
   /** Waits for a connection. @returns false when too many wait already */
-  wait(waiter: Waiter<C>): boolean {
+  wait(waiter: W): boolean {
     if (this.#waiting.length >= this.limits.maxPending) return false;
     this.#waiting.push(waiter);
     return true;
   }
 
   /** The waiter went away. */
-  forget(waiter: Waiter<C>): void {
+  forget(waiter: W): void {
     const at = this.#waiting.indexOf(waiter);
     if (at >= 0) this.#waiting.splice(at, 1);
   }

@@ -236,8 +236,10 @@ t.test('a rule comes out as data, with the defaults of Istio where a block is th
 });
 
 t.test('what a rule says of HTTP/2 comes out; DEFAULT and 0 leave it to others', async t => {
-  const poolOf = (http: string) =>
-    loadText(wrap(pool(`{http: ${http}}`))).resources?.destinationRules[0]?.trafficPolicy?.connectionPool;
+  const poolOf = (http: string) => {
+    const loaded = loadText(wrap(pool(`{http: ${http}}`)));
+    return loaded.ok && loaded.resources.destinationRules[0]?.trafficPolicy?.connectionPool;
+  };
   t.match(
     poolOf(
       '{h2UpgradePolicy: DO_NOT_UPGRADE, useClientProtocol: true, http2MaxRequests: 10, maxConcurrentStreams: 5, http2KeepAlive: {interval: 30s, timeout: 5s}}',

@@ -126,6 +126,7 @@ export function destination(
   const clock = new CoarseClock();
   const spec: RouteSpec = {
     host: 'authz.foo.svc',
+    http: { speaks: 'http1', shares: false, fallsBack: false },
     port: { number: 80, name: 'http', protocol: 'HTTP', targetPort: null },
     entry: ENTRY,
     policy: { tls: null, connectionPool: null, loadBalancer: 'ROUND_ROBIN', outlierDetection: null },
