@@ -3,7 +3,6 @@
  * What a decoded header list says as a request, a response or trailers (RFC 9113 8.2, 8.3, 8.5; RFC 8441 4). As strict as the
  * HTTP/1.1 parser: nothing passes here that could not be written as one HTTP/1.1 message with one meaning.
  */
-import { isAuthority, isHostAndPort, isHostOf } from './authority.ts';
 import { contentLengthOf } from './content-length.ts';
 import type { FieldNames } from './exchange.ts';
 import type { FieldList } from './field-list.ts';
@@ -14,12 +13,10 @@ import {
   EXPECT,
   HOP_BY_HOP,
   HOST,
-  isEndToEnd,
   KEEP_ALIVE,
   PLAIN,
   REQUEST_ID,
   same,
-  TCHAR,
   TE,
   TRACEPARENT,
   TRANSFER_ENCODING,
@@ -39,9 +36,10 @@ import {
   STATUS,
   UNKNOWN_PSEUDO,
 } from './h2-field-kind.ts';
+import { readTarget } from './h2-target.ts';
+import { fieldsIn, valueIn, valuesIn } from './listed-fields.ts';
 import { reasonPhrase } from './reason-phrases.ts';
 import { mayTrail } from './trailer-fields.ts';
-import { offeredProtocols } from './upgrade.ts';
 
 const TOO_LARGE = new ParseFault('headers_too_large', 'header section too large');
 
@@ -135,43 +133,6 @@ export class H2ResponseHead extends ResponseHead {
   }
 }
 
-function valuesIn({ names, values }: FieldList, first: number, name: string): string[] {
-  const found: string[] = [];
-  if (name === MEMO_NAME) return found;
-  for (let i = first; i < names.length; i++) if (names[i] === name) found.push(values[i] as string);
-  return found;
-}
-
-function valueIn({ kinds, values }: FieldList, code: number): string | null {
-  for (let i = 0; i < kinds.length; i++) {
-    if (((kinds[i] as number) & KIND_BITS) === code) return values[i] as string;
-  }
-  return null;
-}
-
-/**
- * @param cookie stands at the place of the first cookie field, for all of them; null = they are as they came
- * @param host stands first, in place of a field of that name; null = it is a field like any other
- */
-function fieldsIn(
-  list: FieldList,
-  first: number,
-  cookie: string | null,
-  host: string | null,
-): (readonly [string, string])[] {
-  const { names, values, kinds } = list;
-  const found: (readonly [string, string])[] = host === null ? [] : [['host', host]];
-  let joined = false;
-  for (let i = first; i < names.length; i++) {
-    const kind = (kinds[i] as number) & KIND_BITS;
-    if ((kind === HOST && host !== null) || !isEndToEnd(kind)) continue;
-    const joins = cookie !== null && kind === COOKIE;
-    if (!joins || !joined) found.push([names[i] as string, joins ? cookie : (values[i] as string)]);
-    joined ||= joins;
-  }
-  return found;
-}
-
 /**
  * Reads a request's header list.
  * @param endStream no DATA follows
@@ -196,11 +157,6 @@ function readRequest(head: H2RequestHead, endStream: boolean): ParseFault | null
   }
   return readTarget(head, seen) ?? frameRequest(head, endStream);
 }
-
-const HAS_METHOD = 1;
-const HAS_SCHEME = 1 << (SCHEME - METHOD);
-const HAS_AUTHORITY = 1 << (AUTHORITY - METHOD);
-const HAS_PATH = 1 << (PATH - METHOD);
 
 /** @returns bits of those that are there */
 function readPseudoFields(head: H2RequestHead): number | ParseFault {
@@ -296,59 +252,6 @@ function readContentLength(head: MessageHead, value: string): ParseFault | null 
   return null;
 }
 
-/** RFC 9113 8.3.1 and 8.5, RFC 8441 4: which pseudo-header fields have to be there, and what they may say. */
-function readTarget(head: H2RequestHead, seen: number): ParseFault | null {
-  const { method, target } = head;
-  if ((seen & HAS_METHOD) === 0) return bad('missing :method');
-  if (!isToken(method)) return bad('malformed :method');
-  if (method === 'CONNECT' && head.protocolToken === null) return readTunnel(head, seen);
-  if ((seen & HAS_SCHEME) === 0) return bad('missing :scheme');
-  if (head.scheme !== 'http' && head.scheme !== 'https') {
-    head.scheme = head.scheme.toLowerCase();
-    if (head.scheme !== 'http' && head.scheme !== 'https') return bad('unsupported :scheme');
-  }
-  if ((seen & HAS_PATH) === 0) return bad('missing :path');
-  if (!isPath(target) && (target !== '*' || method !== 'OPTIONS')) return bad('invalid :path');
-  head.rawPath = target;
-  const fault = readAuthority(head, seen);
-  return fault === null && head.protocolToken !== null ? readProtocol(head) : fault;
-}
-
-function readAuthority(head: H2RequestHead, seen: number): ParseFault | null {
-  const said = head.hostField;
-  if ((seen & HAS_AUTHORITY) === 0) {
-    if (said === null) return bad('missing :authority');
-    if (!isAuthority(said)) return bad('invalid Host');
-    head.host = said;
-    return null;
-  }
-  if (!isAuthority(head.host)) return bad('invalid :authority');
-  // Two answers to "where to" are one too many.
-  return said === null || said.toLowerCase() === head.host.toLowerCase()
-    ? null
-    : bad('Host differs from :authority');
-}
-
-/** CONNECT (RFC 9113 8.5). */
-function readTunnel(head: H2RequestHead, seen: number): ParseFault | null {
-  if ((seen & (HAS_SCHEME | HAS_PATH)) !== 0) return bad('CONNECT with :scheme or :path');
-  const { host, hostField } = head;
-  if (!isHostAndPort(host)) return bad('CONNECT wants host:port');
-  if (hostField !== null && !isHostOf(host, hostField)) return bad('Host differs from :authority');
-  head.target = host;
-  head.rawPath = host;
-  return null;
-}
-
-/** Extended CONNECT (RFC 8441 4). */
-function readProtocol(head: H2RequestHead): ParseFault | null {
-  if (head.method !== 'CONNECT') return bad(':protocol without CONNECT');
-  const token = head.protocolToken as string;
-  if (!isToken(token) || offeredProtocols(token) === '') return bad('invalid :protocol');
-  head.method = 'GET';
-  return null;
-}
-
 function frameRequest(head: H2RequestHead, endStream: boolean): ParseFault | null {
   if (head.protocolToken !== null || head.method === 'CONNECT') {
     return head.framing === 'none' ? null : bad('CONNECT with a body');
@@ -360,20 +263,6 @@ function frameRequest(head: H2RequestHead, endStream: boolean): ParseFault | nul
   if (head.contentLength > 0) return bad('Content-Length without a body');
   head.framing = 'none';
   return null;
-}
-
-function isToken(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (TCHAR[text.charCodeAt(i)] !== 1) return false;
-  return text !== '';
-}
-
-function isPath(text: string): boolean {
-  if (text.charCodeAt(0) !== 0x2f) return false;
-  for (let i = 1; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c <= 0x20 || c >= 0x7f) return false;
-  }
-  return true;
 }
 
 function readMemo(head: H2RequestHead | H2ResponseHead, ofResponse: boolean): ParseFault | null {
