@@ -1,13 +1,14 @@
 // Hot path: no promise, closure or string per chunk.
 /** One request's place on an upstream HTTP/2 connection, and its response. */
-import type { OutgoingRequest, ResponseSink, UpstreamStream } from './exchange.ts';
+import type { OutgoingRequest, ResponseSink, UpstreamFailure, UpstreamStream } from './exchange.ts';
 import type { FieldList } from './field-list.ts';
 import type { Delivery } from './h1-body.ts';
-import { ParseFault } from './h1-parser.ts';
+import { ParseFault, type ResponseHead } from './h1-parser.ts';
 import type { H2Client } from './h2-client.ts';
 import * as h2 from './h2-frames.ts';
-import { responseOf, trailersOf } from './h2-head.ts';
+import { H2RequestHead, responseOf, trailersOf } from './h2-head.ts';
 import { H2Stream } from './h2-stream.ts';
+import { H2Tunnel } from './h2-tunnel.ts';
 import { encodeRequest, encodeTrailers } from './h2-write.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -27,6 +28,9 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   #length = -1;
   #interim = 0;
   #begun = false;
+  /** A 2xx opens a tunnel: CONNECT, or the extended one of RFC 8441. */
+  #connects = false;
+  #tunnel: H2Tunnel | null = null;
 
   constructor(client: H2Client) {
     super(client, 0);
@@ -40,6 +44,14 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   begin(sink: ResponseSink, request: OutgoingRequest, body: Outbox, whole: boolean): void {
     this.#sink = sink;
     this.#begun = true;
+    const extended = request.head instanceof H2RequestHead && request.head.protocolToken !== null;
+    this.#connects = extended || request.head.method === 'CONNECT';
+    if (extended && !this.#client.peerConnects) {
+      this.#client.leave();
+      this.localEnded = true;
+      queueMicrotask(() => this.#tell('protocol', 'the server takes no WebSocket over HTTP/2', false));
+      return;
+    }
     if (!this.#client.begin(this)) {
       // The connection retired after the place was given: nothing was sent.
       this.localEnded = true;
@@ -52,7 +64,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     const { encoder, output, scheme, memo } = this.#client;
     encoder.begin();
     encodeRequest(encoder, request.head, request.edits, { drop: request.drop, scheme, memo });
-    const empty = whole && body.empty;
+    const empty = whole && body.empty && !this.#connects;
     output.headers(this.id, encoder.buffer, encoder.length, empty);
     if (empty) this.localEnded = true;
     else this.send(body, false);
@@ -66,7 +78,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
 
   requestComplete(trailers: string, timeoutMs: number): void {
     if (timeoutMs > 0 && !this.#answered) this.responseBy = this.connection.clock.now + timeoutMs;
-    this.sendEnd(trailers);
+    if (!this.#connects) this.sendEnd(trailers);
   }
 
   sendTrailers(lines: string): void {
@@ -78,6 +90,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
 
   onSent(): void {
     // The response says when it is over.
+    this.#tunnel?.onSent();
   }
 
   pauseResponse(): void {
@@ -89,7 +102,8 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   }
 
   onDrained(): void {
-    this.#sink?.onUpstreamDrain();
+    if (this.#tunnel !== null) this.#tunnel.onDrained();
+    else this.#sink?.onUpstreamDrain();
   }
 
   abandon(): void {
@@ -118,6 +132,10 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     }
     this.#answered = true;
     this.responseBy = Number.POSITIVE_INFINITY;
+    if (this.#connects && head.status < 300) {
+      this.#switch(sink, head, end);
+      return;
+    }
     if (head.framing === 'length') this.#length = head.contentLength;
     else if (head.framing === 'none') this.#length = 0;
     const delivery = sink.onResponse(head);
@@ -125,6 +143,13 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     this.#delivery = delivery;
     if (end) this.#complete(sink, '');
     else sink.flushResponse(false, true);
+  }
+
+  #switch(sink: ResponseSink, head: ResponseHead, end: boolean): void {
+    this.#sink = null;
+    this.#tunnel = new H2Tunnel(this, this.#client.duct.socket);
+    if (end) this.#tunnel.receiveEnd();
+    sink.onSwitch(head, this.#tunnel.duct, null);
   }
 
   #onTrailers(sink: ResponseSink, list: FieldList, end: boolean): void {
@@ -135,6 +160,10 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   }
 
   onData(bytes: Buffer, borrowed: boolean, more: boolean): void {
+    if (this.#tunnel !== null) {
+      this.#tunnel.receive(borrowed ? Buffer.from(bytes) : bytes);
+      return;
+    }
     const sink = this.#sink;
     if (sink === null) return;
     if (!this.#answered) return this.#fault('content before the response');
@@ -150,6 +179,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   }
 
   onEnd(): void {
+    this.#tunnel?.receiveEnd();
     const sink = this.#sink;
     if (sink === null) return;
     if (this.#answered) this.#complete(sink, '');
@@ -168,47 +198,52 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   }
 
   #fault(what: string): void {
-    const sink = this.#sink;
-    this.#sink = null;
+    const sink = this.#takeSink();
     this.connection.failStream(this, h2.PROTOCOL_ERROR, 'h2_malformed');
-    this.#tell(sink, 'protocol', what);
+    this.#tellTo(sink, 'protocol', what, this.#begunToAnswer);
   }
 
   /** The response did not begin in time. */
   onLate(): void {
-    const sink = this.#sink;
-    this.#sink = null;
+    const sink = this.#takeSink();
     this.connection.resetStream(this, h2.CANCEL);
-    this.#tell(sink, 'timeout', 'response timeout');
+    this.#tellTo(sink, 'timeout', 'response timeout', this.#begunToAnswer);
   }
 
   /** Not processed: above the last stream of a GOAWAY, or the connection was closing already. */
   onRefused(): void {
-    const sink = this.#sink;
-    this.#sink = null;
-    this.#tell(sink, 'refused', 'connection closes');
+    this.#tell('refused', 'connection closes', this.#begunToAnswer);
   }
 
   onReset(code: number | null): void {
-    const sink = this.#sink;
-    this.#sink = null;
-    // RFC 9113 8.1: a server may say that it wants no more of a request that it has answered; then this has been told.
-    if (code === h2.REFUSED_STREAM) this.#tell(sink, 'refused', 'stream refused');
-    else if (code === null) this.#tell(sink, 'reset', 'connection closed');
-    else {
-      // One stream of a connection that is alive: nothing had gone stale, and the server may have acted on it.
-      sink?.responseOut.clear();
-      sink?.onUpstreamFailure('reset', 'stream reset', true);
-    }
+    this.#tunnel?.onReset();
+    if (code === h2.REFUSED_STREAM) this.#tell('refused', 'stream refused', this.#begunToAnswer);
+    else if (code === null) this.#tell('reset', 'connection closed', this.#begunToAnswer);
+    // One stream of a connection that is alive: nothing had gone stale, and the server may have acted on it.
+    else this.#tell('reset', 'stream reset', true);
   }
 
   onStalled(): void {
-    this.onLate();
+    if (this.#tunnel === null) this.onLate();
   }
 
-  #tell(sink: ResponseSink | null, kind: 'reset' | 'protocol' | 'timeout' | 'refused', what: string): void {
+  get #begunToAnswer(): boolean {
+    return this.#answered || this.#interim > 0;
+  }
+
+  #takeSink(): ResponseSink | null {
+    const sink = this.#sink;
+    this.#sink = null;
+    return sink;
+  }
+
+  #tell(kind: UpstreamFailure, what: string, begun: boolean): void {
+    this.#tellTo(this.#takeSink(), kind, what, begun);
+  }
+
+  #tellTo(sink: ResponseSink | null, kind: UpstreamFailure, what: string, begun: boolean): void {
     if (sink === null) return;
     sink.responseOut.clear();
-    sink.onUpstreamFailure(kind, what, this.#answered || this.#interim > 0);
+    sink.onUpstreamFailure(kind, what, begun);
   }
 }

@@ -21,6 +21,8 @@ const MAX_BLOCK_FRAMES = 16;
 /** Streams that we reset and whose frames may still be under way. */
 const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
+/** A peer that takes not one byte for so long is not coming back. */
+const STALL_MS = 60_000;
 const HEADER_LIMITS = { bytes: MAX_HEAD_BYTES, fields: MAX_FIELDS };
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
 
@@ -80,6 +82,9 @@ export abstract class H2Connection implements Deadline {
   #blockEnds = false;
   #blockSince = 0;
   #heldSince = 0;
+  /** Bytes that had left when it was last looked, and since when it is as many. */
+  #left = 0;
+  #leftAt = 0;
   readonly #born: number;
   readonly #headerTimeoutMs: number;
   #prefaceLeft: number;
@@ -680,6 +685,11 @@ export abstract class H2Connection implements Deadline {
       this.fail(h2.ENHANCE_YOUR_CALM, 'h2_header_timeout', 'header block took too long');
       return;
     }
+    if (this.#takesNothing(now)) {
+      this.report('h2_stalled');
+      this.duct.socket.destroy();
+      return;
+    }
     for (const stream of this.streams.values()) {
       if (now - stream.touched > this.#idleMs && this.streams.has(stream.id)) {
         this.report('h2_stalled');
@@ -687,6 +697,16 @@ export abstract class H2Connection implements Deadline {
       }
     }
     this.onTick(now);
+  }
+
+  /** Bytes wait for the peer, and none of them has left for long. */
+  #takesNothing(now: number): boolean {
+    const { socket } = this.duct;
+    const left = socket.bytesWritten - socket.writableLength;
+    if (left === this.#left && this.output.backedUp) return now - this.#leftAt > STALL_MS;
+    this.#left = left;
+    this.#leftAt = now;
+    return false;
   }
 
   /** The first SETTINGS, a header block or a frame was begun too long ago. */

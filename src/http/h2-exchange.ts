@@ -94,8 +94,8 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     }
     this.attempts++;
     this.#upstream = upstream;
-    if (this.#copy !== null) this.#copy.repeat(this.#requestOut);
-    else this.#keepCopy();
+    // What came since was not sent before, and is part of the copy from now on.
+    this.#keepCopy(this.#copy === null ? 0 : this.#copy.repeat(this.#requestOut));
     const whole = this.#complete && this.#requestTrailers === '' && this.#requestOut.empty;
     const drop = this.#continued ? DROP_EXPECT : 0;
     const request = { head: this.head, edits: this.#handshake(upstream, edits), drop };
@@ -169,7 +169,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
       return;
     }
     this.#requestOut.data(bytes);
-    this.#keepCopy();
+    this.#keepCopy(0);
     if (!upstream.write(this.#framedFor(upstream), more)) this.holdBack();
   }
 
@@ -223,11 +223,11 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   }
 
   /** Only what is whole may be sent again. */
-  #keepCopy(): void {
-    if (this.#requestOut.empty) return;
+  #keepCopy(from: number): void {
     const { pieces } = this.#requestOut;
-    if (this.#copy === null) this.#copy = new RetryCopy();
-    this.#copy.keep(pieces, 0);
+    if (pieces.length === from) return;
+    this.#copy ??= new RetryCopy();
+    this.#copy.keep(pieces, from);
   }
 
   collectBody(limit: number, done: BodyDone): void {
@@ -270,6 +270,8 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
       }
       return 'bare';
     }
+    // To RFC 8441 a 2xx is the tunnel, which an HTTP/1.1 server opens with 101 only.
+    if (this.head.protocolToken !== null && head.status < 300) return null;
     this.status = head.status;
     this.responseMs = performance.now();
     this.responded = true;
