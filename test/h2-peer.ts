@@ -77,6 +77,8 @@ export class H2Peer<S extends Duplex = Duplex> {
   #tableSizes: number[] = [];
   #prefaceLeft: number;
   #pings = 0;
+  #cutting = false;
+  #behind: Buffer[] = [];
   #wake: (() => void)[] = [];
 
   constructor(socket: S, role: 'client' | 'server', options: PeerOptions = {}) {
@@ -96,7 +98,8 @@ export class H2Peer<S extends Duplex = Duplex> {
   send(...frames: readonly Buffer[]): this {
     const bytes = Buffer.concat(frames);
     this.#noteTableSizes(bytes);
-    if (this.socket.writable) this.socket.write(bytes);
+    if (this.#cutting) this.#behind.push(bytes);
+    else if (this.socket.writable) this.socket.write(bytes);
     return this;
   }
 
@@ -119,11 +122,14 @@ export class H2Peer<S extends Duplex = Duplex> {
   /** Bytes in pieces of `size`, `parts` of them at most, each its own write (over TLS: a record of its own). */
   async pieces(bytes: Buffer, size: number, parts = Number.POSITIVE_INFINITY): Promise<void> {
     this.#noteTableSizes(bytes);
+    this.#cutting = true; // what it says by itself meanwhile would come between the bytes of a frame
     for (let at = 0, part = 1; at < bytes.length && this.socket.writable; at += size, part++) {
       const piece = bytes.subarray(at, part === parts ? bytes.length : at + size);
       await new Promise<void>(resolve => this.socket.write(piece, () => resolve()));
-      if (part === parts) return;
+      if (part === parts) break;
     }
+    this.#cutting = false;
+    for (const late of this.#behind.splice(0)) if (this.socket.writable) this.socket.write(late);
   }
 
   /** What a stream brought so far. */
