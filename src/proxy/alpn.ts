@@ -27,7 +27,7 @@ export function offeredOutside(offered: readonly string[]): readonly string[] {
  * Whether ports of HTTP agree to HTTP/2. Never before it is served there: who agrees and then does not speak it loses the
  * connection.
  */
-export const SERVES_HTTP2 = false;
+export const SERVES_HTTP2 = true;
 
 /** HTTP/1, the plain names first: they are what Envoy agrees to. */
 const HTTP1 = ['http/1.1', 'istio-http/1.1', 'http/1.0', 'istio-http/1.0'];
@@ -60,6 +60,11 @@ export function agreedProtocol(
 function orderOf(protocol: PortProtocol, offered: readonly string[], http2: boolean): readonly string[] {
   if (protocol === 'tcp') return TCP;
   return http2 && !(protocol === 'auto' && saysTcp(offered)) ? HTTP2 : HTTP1;
+}
+
+/** Whether HTTP/2 is spoken where `agreed` is what TLS came to. */
+export function agreesHttp2(agreed: string | null): boolean {
+  return agreed === 'h2' || agreed === 'istio-h2' || agreed === OUTRIDER_H2;
 }
 
 /** On an undeclared port a sidecar's `istio` without a mark of HTTP is TCP, whatever else it could speak. */

@@ -5,7 +5,7 @@ import { H1Server } from '../http/h1-server.ts';
 import type { H2Report } from '../http/h2-frames.ts';
 import { H2Server } from '../http/h2-server.ts';
 import { beginsHttp2 } from '../net/detect.ts';
-import { OUTRIDER_H2 } from './alpn.ts';
+import { agreesHttp2, OUTRIDER_H2 } from './alpn.ts';
 import { peek } from './peek.ts';
 
 /** One client's requests, whatever their framing. */
@@ -27,7 +27,7 @@ export interface HttpLoopOptions<C> {
 /** Begins the loop, at once where ALPN or the first bytes tell which. */
 export function serveHttp<C>(socket: Socket, options: HttpLoopOptions<C>): void {
   const { alpn, first } = options;
-  if (alpn === 'h2' || alpn === 'istio-h2' || alpn === OUTRIDER_H2) begin(socket, options, true, first);
+  if (agreesHttp2(alpn)) begin(socket, options, true, first);
   else if (alpn?.includes('http/1') === true) begin(socket, options, false, first);
   else {
     peek(socket, {

@@ -26,7 +26,7 @@ import { looksAtServerName } from '../policy/server-name.ts';
 import { AccessRecord } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
-import { agreedProtocol } from './alpn.ts';
+import { agreedProtocol, agreesHttp2 } from './alpn.ts';
 import { AppDestination } from './app.ts';
 import type { Authorizers } from './authorizers.ts';
 import { judgeClient } from './client-judge.ts';
@@ -323,8 +323,13 @@ export class Inbound {
     let path = inboundPath({ mode, ...opening });
     // The mode may have changed since the hello: it began as one that a STRICT port takes.
     if (path.closed !== null || !path.terminate) path = inboundPath({ mode: 'STRICT', ...opening });
-    if (path.closed !== null) socket.destroy();
-    else this.#begin(socket, { port, serve: path.serve, peer, facts, sni: facts.sni }, null);
+    if (path.closed !== null) {
+      socket.destroy();
+      return;
+    }
+    // Who agreed to HTTP/2 speaks it.
+    const serve = path.serve === 'detect' && agreesHttp2(facts.alpn) ? 'http' : path.serve;
+    this.#begin(socket, { port, serve, peer, facts, sni: facts.sni }, null);
   }
 
   #onRefused(reason: string, raw: Socket): void {

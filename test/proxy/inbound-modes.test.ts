@@ -16,7 +16,7 @@ const own = await testIdentity(authority, 'foo/httpbin');
 const client = await testIdentity(authority, 'foo/sleep');
 const theApps = await testIdentity(await testAuthority(), 'app/itself');
 const SLEEP = 'spiffe://cluster.local/ns/foo/sa/sleep';
-const NO_WORD = { ALPNProtocols: ['h2', 'http/1.1'] };
+const NO_WORD = { ALPNProtocols: ['http/1.1'] };
 
 const mtls = (mode: string): string => `
 apiVersion: security.istio.io/v1
@@ -78,14 +78,18 @@ async function start(
   return startSidecar(t, { certs: temporaryIdentity(t, own), app, manifests, flags });
 }
 
+/** An answer of the app, of HTTP/1.1 or of HTTP/2. */
+const TELLS = /APP-T..|\r\n\r\n[\s\S]*\r\n\r\n|^HTTP\/1\.1 4|^\0\0.\x04/;
+
 /** What became of bytes: by what the app got of them and what the client was told. */
 async function fateOf(wire: Wire, bytes: string): Promise<string> {
   wire.send(bytes);
   return wire
-    .until(all => (/APP-T..|\r\n\r\n[\s\S]*\r\n\r\n|^HTTP\/1\.1 4/.test(all.toString('latin1')) ? all : null))
+    .until(all => (TELLS.test(all.toString('latin1')) ? all : null))
     .then(all => {
       const text = all.toString('latin1');
       if (text.startsWith('HTTP/1.1 4')) return text.slice(9, 12);
+      if (text.startsWith('\0')) return 'h2'; // the length of its SETTINGS
       if (/APP-T/.test(text)) return text.slice(4, 7).toLowerCase();
       if (!text.includes('x-request-id')) return 'tcp'; // the app got it as it was sent
       return text.includes(`URI=${SLEEP}`) ? 'request of sleep' : 'request of nobody';
@@ -113,10 +117,10 @@ const TABLE: readonly (readonly [
   [null, BYTES, { strict: closed(), permissive: ['400', 'tcp', 'tcp'], disable: ['400', 'tcp', 'tcp'] }],
   [[], REQUEST, { strict: [KNOWN, 'tcp', KNOWN], permissive: ['closed', 'tls', 'tls'], disable: raw() }],
   [[], BYTES, { strict: ['400', 'tcp', 'tcp'], permissive: ['closed', 'tls', 'tls'], disable: raw() }],
-  [['h2', 'http/1.1'], REQUEST, { strict: [KNOWN, 'tcp', KNOWN], permissive: raw(), disable: raw() }],
+  [['h2', 'http/1.1'], REQUEST, { strict: ['h2', 'tcp', 'h2'], permissive: raw(), disable: raw() }],
   [['http/1.1'], BYTES, { strict: ['400', 'tcp', 'tcp'], permissive: raw(), disable: raw() }],
   [['ISTIO'], BYTES, { strict: ['400', 'tcp', 'tcp'], permissive: raw(), disable: raw() }],
-  [['h2'], BYTES, { strict: ['alert', 'tcp', 'alert'], permissive: raw(), disable: raw() }],
+  [['h2'], BYTES, { strict: ['h2', 'tcp', 'h2'], permissive: raw(), disable: raw() }],
   [['istio'], REQUEST, { ...same([KNOWN, 'tcp', KNOWN]), disable: raw() }],
   [['istio'], BYTES, { ...same(['400', 'tcp', 'tcp']), disable: raw() }],
   [['istio-peer-exchange', 'istio'], BYTES, { ...same(['400', 'tcp', 'tcp']), disable: raw() }],
@@ -129,7 +133,7 @@ const TABLE: readonly (readonly [
     BYTES,
     { strict: ['400', 'tcp', '400'], permissive: ['400', 'tcp', 'tcp'], disable: raw() },
   ],
-  [['istio-h2', 'istio', 'h2'], BYTES, { ...same(['alert', 'tcp', 'alert']), disable: raw() }],
+  [['istio-h2', 'istio', 'h2'], BYTES, { ...same(['h2', 'tcp', 'h2']), disable: raw() }],
 ];
 
 function closed(): string[] {
