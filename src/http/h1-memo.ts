@@ -15,7 +15,7 @@ import { KIND_BITS, kindOf } from './h2-field-kind.ts';
 
 export const MEMO_NAME = 'outrider-http1';
 /** Longest value, in characters; a head that needs more travels without. */
-const MAX_MEMO = 8 * 1024;
+export const MAX_MEMO_BYTES = 8 * 1024;
 /** Characters of names, shapes and values that are remembered; then all are forgotten and learned again. */
 const MAX_REMEMBERED = 1024 * 1024;
 /** What an entry of a map costs beside its text, about. */
@@ -138,7 +138,7 @@ export class Shape {
     const entries: string[] = [];
     for (let shape: Shape | null = this; shape !== null; shape = shape.#before) entries.push(shape.#entry);
     const memo = entries.reverse().join(' ');
-    this.#memo = memo.length > MAX_MEMO ? '' : memo;
+    this.#memo = memo.length > MAX_MEMO_BYTES ? '' : memo;
     remember(this.#memo.length);
     return this.#memo;
   }
@@ -182,7 +182,7 @@ const memos = new Map<string, Memo | null>();
 export function memoOf(value: string): Memo | null {
   let memo = memos.get(value);
   if (memo !== undefined) return memo;
-  memo = value.length > MAX_MEMO ? null : readMemo(value);
+  memo = value.length > MAX_MEMO_BYTES ? null : readMemo(value);
   if (memo === null) return null;
   memos.set(value, memo);
   remember(2 * value.length);

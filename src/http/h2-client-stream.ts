@@ -84,7 +84,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
   sendTrailers(lines: string): void {
     const { encoder, output } = this.connection;
     encoder.begin();
-    encodeTrailers(encoder, lines);
+    encodeTrailers(encoder, lines, this.#client.memo);
     output.headers(this.id, encoder.buffer, encoder.length, true);
   }
 
@@ -154,7 +154,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
 
   #onTrailers(sink: ResponseSink, list: FieldList, end: boolean): void {
     if (!end) return this.#fault('trailers that do not end the response');
-    const trailers = trailersOf(list, null);
+    const trailers = trailersOf(list, null, this.#client.memo);
     if (trailers instanceof ParseFault) this.#fault(trailers.what);
     else this.#complete(sink, trailers.lines);
   }

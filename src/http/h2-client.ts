@@ -46,7 +46,6 @@ export interface H2ClientOptions {
 
 export class H2Client extends H2Connection {
   readonly scheme: 'http' | 'https';
-  readonly memo: boolean;
   requests = 0;
   readonly #owner: H2ClientOwner;
   readonly #maxStreams: number;
@@ -69,12 +68,12 @@ export class H2Client extends H2Connection {
       clock,
       idleMs: idleTimeoutMs > 0 ? idleTimeoutMs : Number.POSITIVE_INFINITY,
       report,
+      memo: options.memo,
       preface: 0,
       headerTimeoutMs: HEADER_TIMEOUT_MS,
     });
     this.#owner = owner;
     this.scheme = options.scheme;
-    this.memo = options.memo;
     this.#maxStreams = options.maxStreams;
     this.#keepAlive = options.keepAlive;
     this.#pingAt = clock.now + (options.keepAlive?.intervalMs ?? Number.POSITIVE_INFINITY);

@@ -5,16 +5,17 @@
  */
 import type { Clock, Deadline, Duct } from './exchange.ts';
 import { FieldList } from './field-list.ts';
+import { MAX_MEMO_BYTES } from './h1-memo.ts';
 import { MAX_FIELDS, MAX_HEAD_BYTES } from './h1-parser.ts';
 import { H2Budget } from './h2-budget.ts';
 import * as h2 from './h2-frames.ts';
 import { H2Output } from './h2-output.ts';
 import type { H2Stream } from './h2-stream.ts';
 import { H2StreamTable } from './h2-stream-table.ts';
-import { HpackDecoder } from './hpack-decoder.ts';
+import { HpackDecoder, type ListLimits } from './hpack-decoder.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
 
-/** A header block as it is sent, all its frames together; decoded it may have MAX_HEAD_BYTES. */
+/** A header block as it is sent, all its frames together. */
 const MAX_BLOCK_BYTES = 2 * MAX_HEAD_BYTES;
 /** Frames of one header block: more is a flood (CVE-2024-27983). */
 const MAX_BLOCK_FRAMES = 16;
@@ -23,7 +24,13 @@ const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
 /** A peer that takes not one byte for so long is not coming back. */
 const STALL_MS = 60_000;
-const HEADER_LIMITS = { bytes: MAX_HEAD_BYTES, fields: MAX_FIELDS };
+/** RFC 9113 6.5.2 counts 32 bytes more for a field than HTTP/1.1 has for its line. */
+const HEADER_LIMITS: ListLimits = { bytes: MAX_HEAD_BYTES, fields: MAX_FIELDS };
+/** A head of HTTP/1.1 at its limits has the pseudo-header fields, `te` and the memo besides. */
+const MEMO_LIMITS: ListLimits = {
+  bytes: MAX_HEAD_BYTES + 32 * MAX_FIELDS + MAX_MEMO_BYTES,
+  fields: MAX_FIELDS + 6,
+};
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
 
 /** What ends a connection: the code for the peer, and the word for the metric. */
@@ -37,6 +44,8 @@ export abstract class H2Connection implements Deadline {
   readonly duct: Duct;
   readonly clock: Clock;
   readonly output: H2Output;
+  /** The other side is an Outrider, and both say what HTTP/2 lacks of an HTTP/1.1 message. */
+  readonly memo: boolean;
   readonly encoder = new HpackEncoder();
   readonly streams = new H2StreamTable<H2Stream>();
   deadline: number;
@@ -97,6 +106,7 @@ export abstract class H2Connection implements Deadline {
       clock: Clock;
       idleMs: number;
       report: h2.H2Report | null;
+      memo: boolean;
       preface: number;
       headerTimeoutMs: number;
     },
@@ -105,6 +115,7 @@ export abstract class H2Connection implements Deadline {
     this.clock = options.clock;
     this.#idleMs = options.idleMs;
     this.#report = options.report;
+    this.memo = options.memo;
     this.#prefaceLeft = options.preface;
     this.budget = new H2Budget(this.clock.now);
     this.output = new H2Output(duct.socket);
@@ -416,7 +427,7 @@ export abstract class H2Connection implements Deadline {
   /** Every block is decoded, whatever becomes of it: the table is the connection's. */
   #decode(id: number, ends: boolean, bytes: Buffer, from: number, to: number): void {
     const list = new FieldList();
-    const fault = this.#decoder.decode(bytes, from, to, list, HEADER_LIMITS);
+    const fault = this.#decoder.decode(bytes, from, to, list, this.memo ? MEMO_LIMITS : HEADER_LIMITS);
     if (fault !== null) {
       this.fail(h2.COMPRESSION_ERROR, 'h2_compression', fault);
       return;

@@ -3,8 +3,18 @@
 import { randomBytes } from 'node:crypto';
 import { FAILURES, type FailureCode, type ResponseFlag } from '../errors.ts';
 import type { BodyDone } from './body-collector.ts';
-import type { Duct, Exchange, LocalAnswer, ResponseEdits, ResponseSink, UpstreamStream } from './exchange.ts';
+import type {
+  Clock,
+  Duct,
+  Exchange,
+  LocalAnswer,
+  ResponseEdits,
+  ResponseSink,
+  UpstreamStream,
+} from './exchange.ts';
 import type { FieldList } from './field-list.ts';
+import { isGrpcContent } from './grpc.ts';
+import { GrpcMessages } from './grpc-messages.ts';
 import type { Delivery } from './h1-body.ts';
 import { ParseFault, type ResponseHead } from './h1-parser.ts';
 import { DROP_EXPECT, type RequestEdits } from './h1-write.ts';
@@ -16,7 +26,7 @@ import { H2Tunnel } from './h2-tunnel.ts';
 import { encodeLocalHead, encodeResponse, encodeTrailers } from './h2-write.ts';
 import { writeAnswer } from './local-answer.ts';
 import { Outbox } from './outbox.ts';
-import { failureAnswer, localResponse } from './reply.ts';
+import { failureAnswer, grpcTrailers, localResponse } from './reply.ts';
 import { RetryCopy } from './retry-copy.ts';
 
 const MAX_ATTEMPTS = 3;
@@ -52,12 +62,19 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   /** The client was told to send its body, by us. */
   #continued = false;
   #tunnel: H2Tunnel | null = null;
+  /** Of a gRPC call; null = it is none. */
+  readonly #asked: GrpcMessages | null;
+  /** Of its response, when that is gRPC's too. */
+  #answered: GrpcMessages | null = null;
+  /** The response may still get trailers of our own. */
+  #takesTrailers = false;
   #over = false;
 
   constructor(server: H2Server<C>, id: number, head: H2RequestHead) {
     super(server, id);
     this.#server = server;
     this.head = head;
+    this.#asked = head.grpc ? new GrpcMessages() : null;
   }
 
   /** To be called when it can be found by its id. */
@@ -70,7 +87,6 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
         return;
       }
       // As everybody knows it: an upgrade (RFC 8441 5).
-      head.method = 'GET';
       head.upgrade = 'websocket';
     }
     if (!this.remoteEnded) this.holdBack();
@@ -83,6 +99,18 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
 
   get bytesReceived(): number {
     return this.received;
+  }
+
+  get requestMessages(): number {
+    return this.#asked === null ? 0 : this.#asked.count;
+  }
+
+  get responseMessages(): number {
+    return this.#answered === null ? 0 : this.#answered.count;
+  }
+
+  get clock(): Clock {
+    return this.connection.clock;
   }
 
   // ---- the request
@@ -161,6 +189,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
       this.#malformed('content-length is less than the body');
       return;
     }
+    this.#asked?.feed(bytes);
     const upstream = this.#upstream;
     if (upstream === null) {
       this.#requestOut.data(kept(bytes));
@@ -182,7 +211,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
       this.#malformed('trailers that do not end the request');
       return;
     }
-    const trailers = trailersOf(list, this.#server.handler.withheldTrailers);
+    const trailers = trailersOf(list, this.#server.handler.withheldTrailers, this.#server.memo);
     if (trailers instanceof ParseFault) this.#malformed(trailers.what);
     else this.#requestEnded(trailers.lines);
   }
@@ -275,16 +304,25 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     this.status = head.status;
     this.responseMs = performance.now();
     this.responded = true;
-    if (this.head.grpc) this.grpcStatus = head.headerValues('grpc-status')[0] ?? '';
+    if (this.head.grpc) this.#beginGrpc(head);
     encoder.begin();
     encodeResponse(encoder, head, this.responseEdits, { memo: this.#server.memo });
     output.headers(this.id, encoder.buffer, encoder.length, false);
     return 'bare';
   }
 
+  #beginGrpc(head: ResponseHead): void {
+    this.grpcStatus = head.headerValues('grpc-status')[0] ?? '';
+    if (!isGrpcContent(head.headerValues('content-type')[0])) return;
+    this.#answered = new GrpcMessages();
+    this.#takesTrailers = this.grpcStatus === '' && head.framing !== 'length';
+  }
+
   flushResponse(borrowed: boolean): void {
     const { responseOut } = this;
     if (responseOut.empty) return;
+    if (this.#answered !== null)
+      for (const piece of responseOut.pieces) if (typeof piece !== 'string') this.#answered.feed(piece);
     this.send(responseOut, borrowed);
     if (this.backedUp) this.#upstream?.pauseResponse();
   }
@@ -297,6 +335,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   onResponseEnd(bytes: number, trailers: string): void {
     this.bytesSent = bytes;
     this.#upstream = null;
+    this.#takesTrailers = false;
     if (this.#over) return;
     if (trailers !== '' && this.head.grpc) this.grpcStatus = grpcStatusIn(trailers) ?? this.grpcStatus;
     this.sendEnd(trailers);
@@ -305,7 +344,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   sendTrailers(lines: string): void {
     const { encoder, output } = this.connection;
     encoder.begin();
-    encodeTrailers(encoder, lines);
+    encodeTrailers(encoder, lines, this.#server.memo);
     output.headers(this.id, encoder.buffer, encoder.length, true);
   }
 
@@ -356,7 +395,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
 
   reply(code: FailureCode, detail: string, details: string): void {
     const { flag, grpcStatus } = FAILURES[code];
-    if (!this.#mayAnswer(flag, details)) return;
+    if (!this.#mayAnswer(code, flag, details)) return;
     if (this.responseEdits !== null) {
       this.#write(failureAnswer(code, detail, details));
       return;
@@ -369,14 +408,19 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   }
 
   answer(answer: LocalAnswer): void {
-    if (this.#mayAnswer(answer.flag, answer.details)) this.#write(answer);
+    if (this.#mayAnswer('upstream_reset', answer.flag, answer.details)) this.#write(answer);
   }
 
-  #mayAnswer(flag: ResponseFlag, details: string): boolean {
+  expire(details: string): void {
+    if (this.#tunnel === null) this.reply('response_timeout', '', details);
+  }
+
+  /** `code`: why what has begun breaks off. */
+  #mayAnswer(code: FailureCode, flag: ResponseFlag, details: string): boolean {
     if (this.#over) return false;
     if (this.flag === '-') this.flag = flag;
     if (this.details === '') this.details = details;
-    if (this.responded) this.#breakOff();
+    if (this.responded) this.#breakOff(code);
     return !this.responded;
   }
 
@@ -424,7 +468,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     if (this.responded) {
       this.flag = kind === 'protocol' ? 'UPE' : 'UC';
       this.details = `upstream_${kind}_after_response_started`;
-      this.#breakOff();
+      this.#breakOff(kind === 'protocol' ? 'upstream_protocol' : 'upstream_reset');
     } else if (kind === 'protocol') this.reply('upstream_protocol', what, 'upstream_protocol_error');
     else if (kind === 'timeout') this.reply('response_timeout', '', 'response_timeout');
     else {
@@ -442,10 +486,19 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     return kind === 'reset' && upstream.requests >= 2 && IDEMPOTENT.has(this.head.method);
   }
 
-  /** The response began and will not be whole. */
-  #breakOff(): void {
+  /**
+   * The response began and will not be whole. A gRPC client hears why in trailers, which it takes for the call's status;
+   * but in the middle of a message only a reset is understood (gRPC over HTTP/2, "Errors").
+   */
+  #breakOff(code: FailureCode): void {
     this.#dropUpstream();
-    this.connection.resetStream(this, h2.INTERNAL_ERROR);
+    if (this.#takesTrailers && this.#answered?.whole === true) {
+      this.#takesTrailers = false;
+      this.grpcStatus = String(FAILURES[code].grpcStatus);
+      this.sendEnd(grpcTrailers(code, ''));
+      return;
+    }
+    this.connection.resetStream(this, code === 'response_timeout' ? h2.CANCEL : h2.INTERNAL_ERROR);
     this.#end();
   }
 
@@ -477,7 +530,10 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     const code = this.remoteEnded ? 'response_timeout' : 'request_timeout';
     this.reply(code, '', 'stream_idle_timeout');
     // Nobody may read the answer either.
-    if (!this.localEnded && this.queuedBytes > 0) this.#breakOff();
+    if (!this.localEnded && this.queuedBytes > 0) {
+      this.#takesTrailers = false;
+      this.#breakOff('upstream_reset');
+    }
   }
 
   #dropUpstream(): void {

@@ -35,7 +35,6 @@ export interface H2ServerOptions {
 export class H2Server<C> extends H2Connection {
   readonly handler: RequestHandler<C>;
   readonly limits: HttpLimits;
-  readonly memo: boolean;
   /** No further request: streams that begin now are refused, or left to be sent elsewhere. */
   draining = false;
   #retired = false;
@@ -59,12 +58,12 @@ export class H2Server<C> extends H2Connection {
       clock,
       idleMs,
       report,
+      memo,
       preface: h2.PREFACE.length,
       headerTimeoutMs: limits.headerTimeoutMs,
     });
     this.handler = handler;
     this.limits = limits;
-    this.memo = memo;
     this.idleMs = idleMs;
     const { socket } = duct;
     socket.on('error', this.#onError).on('close', this.#onClose).on('end', this.#onEnd);

@@ -43,6 +43,14 @@ for (const [i, [name, value]] of STATIC_FIELDS.entries()) {
 }
 const NO_VALUES: ReadonlyMap<string, number> = new Map();
 
+/** V8 keeps shorter strings whole rather than as a slice of another. */
+const SLICED = 13;
+
+/** A slice would keep the whole head that it was cut from for as long as the table has it. */
+function ownText(text: string): string {
+  return text.length < SLICED ? text : Buffer.from(text, 'latin1').toString('latin1');
+}
+
 /** An entry of the dynamic table. */
 class Entry {
   readonly name: Name;
@@ -158,9 +166,10 @@ export class HpackEncoder {
     }
     this.#literal(0x40, 0x3f, known, known.text, value);
     this.#makeRoom(size);
-    const entry = new Entry(known, value, size, table.added + 1);
+    const own = ownText(value);
+    const entry = new Entry(known, own, size, table.added + 1);
     table.add(entry);
-    known.values.set(value, entry);
+    known.values.set(own, entry);
     known.newest = entry;
     known.last = entry;
     this.#names.set(known.text, known);
