@@ -86,6 +86,11 @@ export interface Exchange<C> {
   readonly responseMs: number;
   /** Times this request was begun on an upstream connection. */
   readonly attempts: number;
+  /** gRPC messages that came from the client, and from upstream; 0 in HTTP/1.1, which gRPC does not speak. */
+  readonly requestMessages: number;
+  readonly responseMessages: number;
+  /** The clock of its connection. */
+  readonly clock: Clock;
   /**
    * Reads the request's body before it is sent anywhere: calls `done` once, at once or later, with all of it, or with
    * its first `limit` bytes when more comes; never after the exchange is over. A client that waits for 100 (Continue)
@@ -98,6 +103,11 @@ export interface Exchange<C> {
   reply(code: FailureCode, detail: string, details: string): void;
   /** Answers with what somebody else chose. HEAD gets no body, gRPC its own form. */
   answer(answer: LocalAnswer): void;
+  /**
+   * The time that the client gave is over: what is under way upstream is dropped, and the client told in the way that
+   * still is possible.
+   */
+  expire(details: string): void;
   /** CONNECT that the proxy serves itself: answers 200, then hands the bytes over. */
   acceptTunnel(): void;
 }

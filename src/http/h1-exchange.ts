@@ -4,6 +4,7 @@ import { FAILURES, type FailureCode, type ResponseFlag } from '../errors.ts';
 import { BodyCollector, type BodyDone } from './body-collector.ts';
 import { ChunkContent } from './chunk-content.ts';
 import type {
+  Clock,
   Duct,
   Exchange,
   LocalAnswer,
@@ -44,6 +45,8 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
   bytesSent = 0;
   responseMs = -1;
   attempts = 0;
+  readonly requestMessages = 0;
+  readonly responseMessages = 0;
   #server: H1Server<C>;
   #stream: UpstreamStream | null = null;
   #idempotent: boolean;
@@ -74,6 +77,10 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
 
   get bytesReceived(): number {
     return this.#server.reader.bytes;
+  }
+
+  get clock(): Clock {
+    return this.#server.clock;
   }
 
   get responseOut(): Outbox {
@@ -174,6 +181,11 @@ export class H1Exchange<C> implements Exchange<C>, ResponseSink {
     this.#dropStream();
     const code = this.#server.reader.done ? 'response_timeout' : 'request_timeout';
     this.reply(code, '', 'stream_idle_timeout');
+  }
+
+  expire(details: string): void {
+    this.#dropStream();
+    this.reply('response_timeout', '', details);
   }
 
   reply(code: FailureCode, detail: string, details: string): void {

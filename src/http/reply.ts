@@ -34,6 +34,11 @@ export function failureAnswer(code: FailureCode, detail: string, details: string
   return { status, headers: [], body, grpcStatus, grpcMessage: body, flag, details };
 }
 
+/** The same as trailers of a gRPC response that has begun: lines, each ending in CRLF. */
+export function grpcTrailers(code: FailureCode, detail: string): string {
+  return `grpc-status: ${FAILURES[code].grpcStatus}\r\ngrpc-message: ${grpcMessage(bodyOf(code, detail))}\r\n`;
+}
+
 function bodyOf(code: FailureCode, detail: string): string {
   return asciiOnly(FAILURES[code].body.replace('%s', () => detail));
 }

@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import type { FailureCode } from '../errors.ts';
 import { FAILURES } from '../errors.ts';
-import type { Exchange, UpstreamStream } from '../http/exchange.ts';
+import type { Deadline, Exchange, UpstreamStream } from '../http/exchange.ts';
+import { grpcStatusOfHttp, grpcTimeoutMs } from '../http/grpc.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_REQUEST_ID, DROP_TRACEPARENT, DROP_TRACESTATE, type RequestEdits } from '../http/h1-write.ts';
 import type { ConnectionFacts } from '../telemetry/record.ts';
@@ -38,12 +39,14 @@ export interface Target {
   active: number;
 }
 
-export class ProxiedRequest implements Applicant {
+export class ProxiedRequest implements Applicant, Deadline {
   readonly exchange: Exchange<ProxiedRequest>;
   readonly record: AccessRecord;
   gone = false;
   /** Called once when the request is over, for whoever waits for an answer on its behalf; null = nobody. */
   onGone: (() => void) | null = null;
+  /** When the time is over that a gRPC client gave; Infinity = it gave none. */
+  deadline = Number.POSITIVE_INFINITY;
   #edits: RequestEdits = NO_EDITS;
   #destination: Destination | null = null;
   #target: Target | null = null;
@@ -66,6 +69,20 @@ export class ProxiedRequest implements Applicant {
     if (head.requestId) record.requestId = requestIdOf(head);
     this.record = record;
     exchange.context = this;
+    if (head.grpc) this.#limitTime();
+  }
+
+  /** What comes late is of no use to the client, and costs the server (gRPC over HTTP/2, "Timeout"). */
+  #limitTime(): void {
+    const [timeout] = this.exchange.head.sentValues('grpc-timeout');
+    if (timeout === undefined) return;
+    // From when the head came, not from the clock's last tick: never early.
+    this.deadline = this.record.startMs + grpcTimeoutMs(timeout);
+    if (this.deadline !== Number.POSITIVE_INFINITY) this.exchange.clock.add(this);
+  }
+
+  onDeadline(): void {
+    this.exchange.expire('max_duration_timeout');
   }
 
   /** Sends the request to `destination`, with the lines of `added` in place of those that `drop` names. */
@@ -143,6 +160,7 @@ export class ProxiedRequest implements Applicant {
   /** A tunnel that this request opened has ended; its record has the bytes already. */
   finishTunnel(): void {
     this.gone = true;
+    if (this.record.requestProtocol === 'grpc') this.exchange.clock.delete(this);
     this.#leaveTarget();
     this.record.details = 'upgrade_completed';
     this.#recorder.finishRequest(this.record);
@@ -152,6 +170,7 @@ export class ProxiedRequest implements Applicant {
   finish(): void {
     this.gone = true;
     this.onGone?.();
+    if (this.record.requestProtocol === 'grpc') this.#finishGrpc();
     const { exchange, record } = this;
     const destination = this.#destination;
     const target = this.#target;
@@ -163,11 +182,20 @@ export class ProxiedRequest implements Applicant {
     record.bytesReceived = exchange.bytesReceived;
     record.bytesSent = exchange.bytesSent;
     record.upstreamResponseMs = exchange.responseMs;
-    if (exchange.grpcStatus !== '') record.grpcStatus = Number(exchange.grpcStatus);
     if (destination !== null && target !== null && exchange.attempts > 0) {
       destination.report(target, outcomeOf(exchange.status, exchange.flag));
     }
     this.#recorder.finishRequest(record);
+  }
+
+  /** A response without a grpc-status counts as what its HTTP status stands for, as in Envoy. */
+  #finishGrpc(): void {
+    const { exchange, record } = this;
+    exchange.clock.delete(this);
+    if (exchange.grpcStatus !== '') record.grpcStatus = Number(exchange.grpcStatus);
+    else if (exchange.status > 0) record.grpcStatus = grpcStatusOfHttp(exchange.status);
+    record.requestMessages = exchange.requestMessages;
+    record.responseMessages = exchange.responseMessages;
   }
 }
 

@@ -41,6 +41,8 @@ export interface AccessLogFields {
   readonly policy_rule: number | null;
   readonly trace_id: string | null;
   // From here on a key is there only when it says something.
+  /** Of a gRPC call: as the response said, or what its HTTP status stands for. */
+  readonly grpc_status: number | undefined;
   /** Inbound: the workload's port and namespace, which policies select by. */
   readonly destination_port: number | undefined;
   readonly destination_namespace: string | undefined;
@@ -103,6 +105,7 @@ export function accessLogFields(record: AccessRecord, now: number): AccessLogFie
     policy: record.policy,
     policy_rule: record.policyRule,
     trace_id: record.traceId ?? traceIdOf(record),
+    grpc_status: record.grpcStatus ?? undefined,
     destination_port: conn.destinationPort ?? undefined,
     destination_namespace:
       conn.direction === 'inbound' ? (conn.destinationNamespace ?? undefined) : undefined,

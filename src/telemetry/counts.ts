@@ -12,8 +12,8 @@ export const BUCKETS: readonly number[] = [
 /** One histogram in a Float64Array: each bucket's own count (not cumulative), +Inf's, then the sum of values. */
 export const HISTOGRAM_CELLS = BUCKETS.length + 2;
 
-/** Cells of a request series: the count, then the histograms of duration, request bytes and response bytes. */
-export const REQUEST_CELLS = 1 + 3 * HISTOGRAM_CELLS;
+/** Cells of a request series: the count, the histograms of duration, request and response bytes, and gRPC messages each way. */
+export const REQUEST_CELLS = 1 + 3 * HISTOGRAM_CELLS + 2;
 /** Cells of a TCP series: opened, closed, sent bytes, received bytes. */
 export const TCP_CELLS = 4;
 

@@ -2,7 +2,7 @@ import type { AccessRecord, ConnectionFacts } from './record.ts';
 import type { WorkloadFacts } from './workload.ts';
 
 /** Labels of Istio's standard metrics, in Istio's order (istio-semantics, 7.1). */
-const CONNECTION_LABELS = [
+export const CONNECTION_LABELS = [
   'reporter',
   'source_workload',
   'source_canonical_service',
@@ -33,6 +33,9 @@ export const REQUEST_LABELS: readonly string[] = [
   'response_flags',
   'connection_security_policy',
 ];
+
+/** Where the protocol of a request stands among its labels. */
+export const REQUEST_PROTOCOL = REQUEST_LABELS.indexOf('request_protocol');
 
 export const TCP_LABELS: readonly string[] = [
   ...CONNECTION_LABELS,

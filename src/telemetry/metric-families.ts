@@ -59,6 +59,8 @@ export const ISTIO_HELP = {
   istio_request_duration_milliseconds: 'Duration of requests in milliseconds.',
   istio_request_bytes: 'Size of request bodies in bytes.',
   istio_response_bytes: 'Size of response bodies in bytes.',
+  istio_request_messages_total: 'gRPC messages from clients.',
+  istio_response_messages_total: 'gRPC messages from servers.',
   istio_tcp_connections_opened_total: 'TCP connections opened.',
   istio_tcp_connections_closed_total: 'TCP connections closed.',
   istio_tcp_sent_bytes_total: 'Bytes sent downstream on TCP connections.',

@@ -1,7 +1,17 @@
 import { BUCKETS, type Counts, HISTOGRAM_CELLS, type SeriesCounts, sumCounts } from './counts.ts';
-import { REQUEST_LABELS, TCP_LABELS } from './labels.ts';
+import { CONNECTION_LABELS, REQUEST_LABELS, REQUEST_PROTOCOL, TCP_LABELS } from './labels.ts';
 import { COUNTERS, ISTIO_HELP } from './metric-families.ts';
-import { CLOSED, DURATION, OPENED, RECEIVED, REQUEST_BYTES, RESPONSE_BYTES, SENT } from './series.ts';
+import {
+  CLOSED,
+  DURATION,
+  OPENED,
+  RECEIVED,
+  REQUEST_BYTES,
+  REQUEST_MESSAGES,
+  RESPONSE_BYTES,
+  RESPONSE_MESSAGES,
+  SENT,
+} from './series.ts';
 
 /** What the main thread knows besides the workers' counts. */
 export interface MetricsInput {
@@ -86,6 +96,7 @@ function collect(input: MetricsInput): Metric[] {
   const sum = sumCounts(input.counts);
   return [
     ...requestMetrics(sum.requests),
+    ...messageMetrics(sum.requests),
     ...tcpMetrics(sum.tcp),
     ...counterMetrics(sum),
     ...gauges(input, sum),
@@ -110,6 +121,26 @@ function requestMetrics(all: readonly SeriesCounts[]): Metric[] {
     istio('istio_request_duration_milliseconds', 'histogram', duration),
     istio('istio_request_bytes', 'histogram', requestBytes),
     istio('istio_response_bytes', 'histogram', responseBytes),
+  ];
+}
+
+/** Istio counts messages while calls go on: by what is known of their connection, not by how they end. */
+function messageMetrics(all: readonly SeriesCounts[]): Metric[] {
+  const sums = new Map<string, { readonly labels: readonly string[]; sent: number; received: number }>();
+  for (const { labels, cells } of all) {
+    if (labels[REQUEST_PROTOCOL] !== 'grpc') continue;
+    const shared = labels.slice(0, CONNECTION_LABELS.length);
+    const key = shared.join('\u0000');
+    const sum = sums.get(key) ?? { labels: shared, sent: 0, received: 0 };
+    sum.sent += cells[REQUEST_MESSAGES] ?? 0;
+    sum.received += cells[RESPONSE_MESSAGES] ?? 0;
+    sums.set(key, sum);
+  }
+  const values = (of: 'sent' | 'received'): MetricValue[] =>
+    [...sums.values()].map(sum => ({ value: sum[of], labels: named(CONNECTION_LABELS, sum.labels) }));
+  return [
+    istio('istio_request_messages_total', 'counter', values('sent')),
+    istio('istio_response_messages_total', 'counter', values('received')),
   ];
 }
 

@@ -81,6 +81,9 @@ export class AccessRecord {
   bytesReceived = 0;
   /** Body bytes to downstream. */
   bytesSent = 0;
+  /** gRPC messages from downstream, and to it. */
+  requestMessages = 0;
+  responseMessages = 0;
   /** `address:port` of the upstream endpoint. */
   upstreamHost: string | null = null;
   upstreamCluster: string | null = null;

@@ -11,7 +11,9 @@ import {
   observe,
   RECEIVED,
   REQUEST_BYTES,
+  REQUEST_MESSAGES,
   RESPONSE_BYTES,
+  RESPONSE_MESSAGES,
   SENT,
   SeriesTable,
 } from './series.ts';
@@ -91,6 +93,10 @@ export class Recorder {
     observe(cells, DURATION, now - record.startMs);
     observe(cells, REQUEST_BYTES, record.bytesReceived);
     observe(cells, RESPONSE_BYTES, record.bytesSent);
+    if (record.requestProtocol === 'grpc') {
+      add(cells, REQUEST_MESSAGES, record.requestMessages);
+      add(cells, RESPONSE_MESSAGES, record.responseMessages);
+    }
     this.#finish(record, now);
     return true;
   }

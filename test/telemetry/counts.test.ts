@@ -1,5 +1,6 @@
 import t from 'tap';
 import { type Counts, CountsLedger, sumCounts } from '../../src/telemetry/counts.ts';
+import { REQUEST_MESSAGES } from '../../src/telemetry/series.ts';
 import { inboundFacts, outboundFacts, recorder, request } from './facts.ts';
 
 function requests(all: readonly Counts[]): number {
@@ -18,7 +19,7 @@ t.test('series and counters of several workers add up by their labels', async t 
   const sum = sumCounts([first, second]);
   t.equal(sum.requests.length, 2);
   t.equal(sum.requests[0]?.cells[0], 2);
-  t.equal(sum.requests[0]?.cells.at(-1), 12, 'sum of response bytes');
+  t.equal(sum.requests[0]?.cells[REQUEST_MESSAGES - 1], 12, 'sum of response bytes');
   const handshakes = sum.counters.filter(counter => counter.family === 'outrider_tls_handshakes_total');
   t.match(handshakes, [{ labels: ['inbound', 'success', ''], value: 3 }]);
   t.same(sum.open, { inbound: 2, outbound: 0 });

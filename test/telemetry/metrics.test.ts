@@ -1,6 +1,6 @@
 import t from 'tap';
 import { CountsLedger } from '../../src/telemetry/counts.ts';
-import { REQUEST_LABELS } from '../../src/telemetry/labels.ts';
+import { CONNECTION_LABELS, REQUEST_LABELS } from '../../src/telemetry/labels.ts';
 import { type MetricsInput, renderMetrics } from '../../src/telemetry/metrics.ts';
 import { inboundFacts, outboundFacts, recorder, request } from './facts.ts';
 
@@ -52,6 +52,24 @@ t.test('workers are summed, each series once, with all labels of Istio in order'
   const names = [...lines[0]!.matchAll(/([a-z_]+)="/g)].map(match => match[1]);
   t.same(names, REQUEST_LABELS);
   t.match(text, '# TYPE istio_requests_total counter');
+});
+
+t.test('messages of gRPC are summed over how their calls ended, and only of gRPC', async t => {
+  const { recorder: r } = recorder();
+  const conn = inboundFacts();
+  const grpc = { requestProtocol: 'grpc', requestMessages: 2, responseMessages: 5 } as const;
+  for (const grpcStatus of [0, 4, 14]) r.finishRequest(request(conn, { ...grpc, grpcStatus }));
+  r.finishRequest(request(inboundFacts({ sourcePrincipal: null }), { ...grpc, grpcStatus: 0 }));
+  r.finishRequest(request(conn));
+  const text = await renderMetrics(input({ counts: [r.snapshot()] }));
+  t.same(samples(text, 'istio_request_messages_total'), [6, 2]);
+  t.same(samples(text, 'istio_response_messages_total'), [15, 5]);
+  const line = text.split('\n').find(found => found.startsWith('istio_request_messages_total{'))!;
+  const names = [...line.matchAll(/([a-z_]+)="/g)].map(match => match[1]);
+  t.same(names, CONNECTION_LABELS);
+  const { recorder: plain } = recorder();
+  plain.finishRequest(request(conn));
+  t.notMatch(await renderMetrics(input({ counts: [plain.snapshot()] })), 'messages_total');
 });
 
 t.test('histograms have the buckets of Istio, cumulative, with sum and count', async t => {
