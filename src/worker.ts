@@ -113,6 +113,7 @@ class DataPlane {
         openTls: this.#tls.open,
         peers,
         warn: log.warn,
+        baggage: baggageOf(start.workload),
         loops: socket => this.#loops(socket),
       },
       (host, port) => this.#isOwn(host, port),
@@ -307,6 +308,16 @@ class DataPlane {
       tell({ type: 'connections', question, rows });
     }
   }
+}
+
+/** As ztunnel names a workload (src/baggage.rs). */
+function baggageOf({ namespace, labels }: WorkerStart['workload']): string {
+  const service = labels['app.kubernetes.io/name'] ?? labels.app ?? '';
+  const said = { 'k8s.namespace.name': namespace, 'service.name': service };
+  return Object.entries(said)
+    .filter(([, value]) => value !== '')
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join(',');
 }
 
 function tell(message: FromWorker): void {

@@ -139,6 +139,8 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     if (head.framing === 'length') this.#length = head.contentLength;
     else if (head.framing === 'none') this.#length = 0;
     const delivery = sink.onResponse(head);
+    // It may have been given up at that.
+    if (this.#sink === null) return;
     if (delivery === null) return this.#fault('unexpected response');
     this.#delivery = delivery;
     if (end) this.#complete(sink, '');

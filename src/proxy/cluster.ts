@@ -15,8 +15,9 @@ import {
   offeredOutside,
 } from './alpn.ts';
 import type { Wants } from './h2-upstream.ts';
+import { HboneDialer } from './hbone-dialer.ts';
 import { HttpUpstream } from './http-upstream.ts';
-import { nameOf, type PeerDuct, watchPeer } from './peer-duct.ts';
+import { nameOf, PeerDuct, watchPeer } from './peer-duct.ts';
 import type { Destination, Target } from './request.ts';
 import type { PeerWatch, Vouched } from './revalidation.ts';
 import { poolOf, type RouteEndpoint, type RouteSpec, type UpstreamTls } from './route.ts';
@@ -45,6 +46,8 @@ export interface ClusterParts {
   readonly openTls: OpenTls;
   readonly peers: PeerWatch;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
+  /** Names of this workload as HBONE tells them (W3C Baggage). */
+  readonly baggage: string;
   /** Whether a connection that was just made leads back to Outrider's own outbound ports. */
   readonly loops: (socket: Socket) => boolean;
 }
@@ -67,6 +70,8 @@ export class EndpointTarget implements Target {
   peer: string | null = null;
   #parts: ClusterParts;
   #timeoutMs: number;
+  /** Where the endpoint asks for HBONE. */
+  #hbone: HboneDialer | null = null;
 
   constructor(endpoint: RouteEndpoint, spec: RouteSpec, cluster: string, parts: ClusterParts) {
     const pool = poolOf(spec.policy);
@@ -129,6 +134,13 @@ export class EndpointTarget implements Target {
       });
       return;
     }
+    if (this.endpoint.tunnel && security.mode === 'ISTIO_MUTUAL') {
+      this.#dialer(security).open((why, duct) => {
+        if (duct instanceof PeerDuct) this.peer = nameOf(duct.peer);
+        settle(why, duct);
+      });
+      return;
+    }
     const inlet = new Inlet();
     const offer = security.mode === 'ISTIO_MUTUAL' ? alpn : offeredOutside(alpn);
     this.#parts.openTls(
@@ -145,6 +157,34 @@ export class EndpointTarget implements Target {
         settle(why, duct);
       },
     );
+  }
+
+  #dialer(security: UpstreamTls & { tls: true }): HboneDialer {
+    const { clock, recorder, openTls, peers, baggage } = this.#parts;
+    const { address, port } = this.endpoint;
+    this.#hbone ??= new HboneDialer({
+      address,
+      port,
+      security,
+      timeoutMs: this.#timeoutMs,
+      baggage,
+      clock,
+      recorder,
+      openTls,
+      peers,
+    });
+    return this.#hbone;
+  }
+
+  /** Connections made with the certificates until now are not used again. */
+  renew(): void {
+    this.upstream.renew();
+    this.#hbone?.renew();
+  }
+
+  close(): void {
+    this.upstream.close();
+    this.#hbone?.renew();
   }
 }
 
@@ -212,7 +252,7 @@ export class Cluster implements Destination {
 
   renew(pardon = false): void {
     for (const target of this.targets) {
-      target.upstream.renew();
+      target.renew();
       if (pardon) target.health.pardon();
     }
   }
@@ -222,6 +262,6 @@ export class Cluster implements Destination {
   }
 
   close(): void {
-    for (const target of this.targets) target.upstream.close();
+    for (const target of this.targets) target.close();
   }
 }

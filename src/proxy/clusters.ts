@@ -146,7 +146,9 @@ function passthrough(host: string, port: number): RouteSpec {
     port: { number: port, name: 'passthrough', protocol: 'TCP', targetPort: null },
     entry: PASSTHROUGH,
     policy: null,
-    endpoints: [{ address: host, port, weight: 1, security: { tls: false, why: 'passthrough' } }],
+    endpoints: [
+      { address: host, port, weight: 1, security: { tls: false, why: 'passthrough' }, tunnel: false },
+    ],
   };
 }
 

@@ -42,6 +42,8 @@ export interface RouteEndpoint {
   readonly port: number;
   readonly weight: number;
   readonly security: UpstreamTls;
+  /** It asks for HBONE (label `networking.istio.io/tunnel: http`), where mutual TLS is spoken. */
+  readonly tunnel: boolean;
 }
 
 /** Which HTTP is spoken to a service port. */
@@ -123,6 +125,7 @@ export function routeSpec(
       port: endpoint.ports[port.name] ?? port.targetPort ?? port.number,
       weight: endpoint.weight > 0 ? endpoint.weight : 1,
       security: securityOf({ resources, host, entry, port, policy, endpoint }),
+      tunnel: endpoint.labels['networking.istio.io/tunnel'] === 'http',
     })),
   };
 }

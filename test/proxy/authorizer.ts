@@ -143,6 +143,7 @@ export function destination(
     openTls: options.openTls ?? noTls,
     peers: options.peers ?? unwatched,
     warn: () => {},
+    baggage: '',
     loops: () => false,
   });
   t.teardown(() => {

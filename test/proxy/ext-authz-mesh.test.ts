@@ -161,6 +161,7 @@ ${service({ host: 'mesh.foo.svc', endpoints: [9003], port: 9000, protocol: 'GRPC
       openTls: door().open,
       peers: unwatched,
       warn: () => {},
+      baggage: '',
       loops: () => false,
     },
     (host, port) => host === 'localhost' && port === 15_001,

@@ -1,12 +1,14 @@
 import t, { type Test } from 'tap';
 import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
 import { type Http2Client, http2Tls, http2Tunnel, takeFrom } from '../http2-peers.ts';
-import { deadPort, startApp, startTcpApp, valuesOf, wireTls } from '../peers.ts';
+import { deadPort, type Reply, startApp, startTcpApp, valuesOf, wirePlain, wireTls } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 
 t.setTimeout(120_000);
 
 const SLEEP = 'spiffe://cluster.local/ns/foo/sa/sleep';
+const HTTPBIN = 'spiffe://cluster.local/ns/foo/sa/httpbin';
+const MALLORY = 'spiffe://cluster.local/ns/foo/sa/mallory';
 const authority = await testAuthority();
 const httpbin = await testIdentity(authority, 'foo/httpbin');
 const sleep = await testIdentity(authority, 'foo/sleep');
@@ -112,4 +114,44 @@ t.test('a tunnel that a new configuration denies is closed', async t => {
   await sidecar.configure(TCP_POLICY.replace('sa/sleep', 'sa/nobody'));
   await closed;
   t.pass('closed');
+});
+
+t.test('an endpoint that asks for HBONE is reached through it', async t => {
+  const app = await startApp(t);
+  // The port is given by Istio; the address is this test's own.
+  const address = '127.0.15.8';
+  const server = await startSidecar(t, {
+    certs: temporaryIdentity(t, httpbin),
+    app: app.port,
+    manifests: POLICY,
+    flags: ['--hbone', `${address}:15008`, '--protocol', `${app.port}=http`],
+  });
+  const entry = (host: string, protocol: string, names: string) => `
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ${host.replaceAll('.', '-')}, namespace: foo}
+spec:
+  hosts: [${host}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: main, protocol: ${protocol}}]
+  subjectAltNames: [${names}]
+  endpoints: [{address: ${address}, ports: {main: ${app.port}}, labels: {networking.istio.io/tunnel: http}}]
+`;
+  const client = await startSidecar(t, {
+    certs: temporaryIdentity(t, sleep),
+    manifests: `kind: MeshConfig${entry('web.foo', 'HTTP', HTTPBIN)}${entry('evil.foo', 'HTTP', MALLORY)}`,
+  });
+  const ask = async (host: string, path = '/') =>
+    (await wirePlain(t, client.ports.outbound)).ask(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  const replies = await Promise.all(Array.from({ length: 20 }, () => ask('web.foo')));
+  t.same([...new Set(replies.map(({ status, body }) => (status === 200 ? 200 : body)))], [200]);
+  t.match(valuesOf((replies[0] as Reply).received(), 'x-forwarded-client-cert')[0], `URI=${SLEEP}`);
+  t.equal((await ask('web.foo', '/admin')).status, 403, 'policy decides inside');
+  const carriers = JSON.parse((await server.get('admin', '/connections')).body) as { protocol: string }[];
+  t.equal(carriers.filter(({ protocol }) => protocol === 'hbone').length, 1, 'tunnels of one connection');
+  const wrong = await ask('evil.foo');
+  t.equal(wrong.status, 503);
+  t.match(wrong.body, 'unexpected identity');
 });
