@@ -16,8 +16,8 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { testIdentity } from '../certificates.ts';
-import { seenByEnvoy, seenByOutrider, XFCC } from './http1-rows.ts';
 import { envoyToOutrider, HOST, mesh, outriderToEnvoy, type Pair, type PairOptions } from './pair.ts';
+import { seenByEnvoy, seenByOutrider, XFCC } from './seen.ts';
 import { type Row, type Stage, TO_ENVOY, TO_OUTRIDER } from './stage.ts';
 
 const MIB = 1024 * 1024;
@@ -70,15 +70,24 @@ export const GRPC_ROWS: readonly Row[] = [
     row(TO_OUTRIDER, call.what, async stage => {
       const { pair, client, app } = await start(stage, envoyToOutrider, {});
       await call.run(client, app);
-      if (!call.path.endsWith('Never')) await seenByOutrider(pair, call.path);
+      if (!call.path.endsWith('Never')) await seenByOutrider(pair, { path: call.path, protocol: 'HTTP/2' });
     }),
     row(TO_ENVOY, call.what, async stage => {
       const { pair, client, app } = await start(stage, outriderToEnvoy, {});
       await call.run(client, app);
-      if (!call.path.endsWith('Never'))
-        equal((await seenByEnvoy(pair, 'mtls-http', call.path)).protocol, 'HTTP/2');
+      if (!call.path.endsWith('Never')) await seenByEnvoy(pair, { path: call.path, protocol: 'HTTP/2' });
     }),
   ]),
+  row(TO_OUTRIDER, 'a port that declares nothing', async stage => {
+    const { client } = await start(stage, envoyToOutrider, { declared: 'auto' });
+    await unary(client);
+    await bidirectional(client);
+  }),
+  row(TO_ENVOY, 'a port that declares nothing', async stage => {
+    const { client } = await start(stage, outriderToEnvoy, { declared: 'auto' });
+    await unary(client);
+    await bidirectional(client);
+  }),
   row(TO_OUTRIDER, 'refused: the client is another workload', stage => denied(stage, envoyToOutrider)),
   row(TO_ENVOY, 'refused: the client is another workload', stage => denied(stage, outriderToEnvoy)),
 ];

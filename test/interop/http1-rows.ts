@@ -1,41 +1,31 @@
 /** HTTP/1.1, by every kind of port that Istio knows and every name that it is offered under. */
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { startApp, valuesOf, type Wire, wirePlain } from '../peers.ts';
-import {
-  envoyToOutrider,
-  HOST,
-  HTTPBIN,
-  outriderToEnvoy,
-  type Pair,
-  type PairOptions,
-  SLEEP,
-  SNI,
-} from './pair.ts';
+import { envoyToOutrider, HOST, outriderToEnvoy, type PairOptions } from './pair.ts';
+import { seenByEnvoy, seenByOutrider, XFCC } from './seen.ts';
 import { type Row, type Stage, TO_ENVOY, TO_OUTRIDER } from './stage.ts';
 
 const MIB = 1024 * 1024;
 const BIG = 'x'.repeat(MIB);
-/** What the app is told of the client, in Istio's form. */
-export const XFCC = new RegExp(`^By=${HTTPBIN};Hash=[0-9a-f]{64};Subject="";URI=${SLEEP}$`);
 
 type Options = Partial<PairOptions>;
 
+const EITHER_WAY: readonly (readonly [string, Options])[] = [
+  ['a port declared http', {}],
+  ['a port that declares nothing', { declared: 'auto' }],
+  ['a PERMISSIVE port', { mode: 'PERMISSIVE' }],
+  ['a PERMISSIVE port that declares nothing', { mode: 'PERMISSIVE', declared: 'auto' }],
+  ['TLS 1.2', { tls12: true }],
+  ['connections of two requests each', { requestsPerConnection: 2 }],
+];
+
 export const HTTP1_ROWS: readonly Row[] = [
-  ...[
-    ['a port declared http', {}],
-    ['a port that declares nothing', { declared: 'auto' }],
-    ['a PERMISSIVE port', { mode: 'PERMISSIVE' }],
-    ['a PERMISSIVE port that declares nothing', { mode: 'PERMISSIVE', declared: 'auto' }],
-  ].flatMap(([what, options]) => bothWays(what as string, options as Options)),
+  ...EITHER_WAY.flatMap(([what, options]) => [toOutrider(what, options), toEnvoy(what, options)]),
   toOutrider('offered as istio-http/1.0, istio, http/1.0', { spoken: 'http/1.0' }),
   toOutrider('offered as istio-http/1.1 and istio only', { offers: ['istio-http/1.1', 'istio'] }),
   toOutrider('offered as http/1.1, without a name of Istio', { offers: ['http/1.1'] }),
   toOutrider('offered without ALPN', { offers: [] }),
 ];
-
-function bothWays(what: string, options: Options): Row[] {
-  return [toOutrider(what, options), toEnvoy(what, options)];
-}
 
 function toOutrider(what: string, options: Options): Row {
   return row(TO_OUTRIDER, what, async stage => {
@@ -49,7 +39,7 @@ function toEnvoy(what: string, options: Options): Row {
   return row(TO_ENVOY, what, async stage => {
     const pair = await outriderToEnvoy(stage, await withApp(stage, options));
     await askAll(await wirePlain(stage, pair.entry));
-    await seenByEnvoy(pair, 'mtls-http');
+    await seenByEnvoy(pair);
   });
 }
 
@@ -94,27 +84,4 @@ async function ask(wire: Wire, method: string, path: string, ...rest: readonly s
 
 export function head(method: string, path: string, ...lines: readonly string[]): string {
   return `${[`${method} ${path} HTTP/1.1`, `host: ${HOST}`, ...lines].join('\r\n')}\r\n\r\n`;
-}
-
-/** Outrider knows the client by its certificate, and what it asked for in TLS; Envoy found the server that it expects. */
-export async function seenByOutrider({ outrider, envoy }: Pair, path = '/first?x=1', status = 200) {
-  const line = await outrider.access.take(l => l.path === path);
-  deepEqual(
-    [line.source_principal, line.requested_server_name, line.connection_security_policy, line.response_code],
-    [SLEEP, SNI, 'mutual_tls', status],
-  );
-  equal((await envoy.access.take(l => l.path === path)).server, HTTPBIN);
-}
-
-/** The same, the other way round; `chain` is which of Istio's filter chains took the connection. */
-export async function seenByEnvoy(
-  { outrider, envoy }: Pair,
-  chain: string,
-  path = '/first?x=1',
-  status = 200,
-) {
-  const line = await envoy.access.take(l => l.path === path);
-  deepEqual([line.client, line.sni, line.chain, line.status], [SLEEP, SNI, chain, status]);
-  equal((await outrider.access.take(l => l.path === path)).response_code, status);
-  return line;
 }

@@ -1,4 +1,4 @@
 import { HTTP1_ROWS } from './http1-rows.ts';
-import { play } from './play.ts';
+import { playEnvoy } from './play.ts';
 
-play(HTTP1_ROWS);
+playEnvoy(HTTP1_ROWS);

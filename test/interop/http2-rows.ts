@@ -12,8 +12,9 @@ import {
 import type { Server } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { listenUntilEnd, startApp, wirePlain } from '../peers.ts';
-import { askAll, seenByEnvoy, seenByOutrider, XFCC } from './http1-rows.ts';
+import { askAll } from './http1-rows.ts';
 import { envoyToOutrider, HOST, outriderToEnvoy, type PairOptions } from './pair.ts';
+import { seenByEnvoy, seenByOutrider, XFCC } from './seen.ts';
 import { type Row, type Stage, TO_ENVOY, TO_OUTRIDER } from './stage.ts';
 
 const MIB = 1024 * 1024;
@@ -25,6 +26,8 @@ export const HTTP2_ROWS: readonly Row[] = [
   ...bothWays('a port declared http2', {}),
   ...bothWays('a port that declares nothing', { declared: 'auto' }),
   ...bothWays('a PERMISSIVE port', { mode: 'PERMISSIVE' }),
+  ...bothWays('TLS 1.2', { tls12: true }),
+  ...bothWays('connections of five requests each, ended by GOAWAY', { requestsPerConnection: 5 }),
   toOutrider('offered as h2, without a name of Istio', { offers: ['h2'] }),
   toOutrider('offered as istio-h2, istio, h2, http/1.1', { offers: ['istio-h2', 'istio', 'h2', 'http/1.1'] }),
   upgradedToOutrider('between apps that speak HTTP/1.1', {}),
@@ -42,16 +45,16 @@ function bothWays(what: string, options: Options): Row[] {
 function toOutrider(what: string, options: Options): Row {
   return row(TO_OUTRIDER, what, async stage => {
     const pair = await envoyToOutrider(stage, await withApp(stage, options));
-    await useSession(stage, pair.entry, options.plain === true);
-    if (options.plain !== true) await seenByOutrider(pair);
+    await useSession(stage, pair.entry, options.plain ? /^nothing$/ : XFCC);
+    if (options.plain !== true) await seenByOutrider(pair, { protocol: 'HTTP/2' });
   });
 }
 
 function toEnvoy(what: string, options: Options): Row {
   return row(TO_ENVOY, what, async stage => {
     const pair = await outriderToEnvoy(stage, await withApp(stage, options));
-    await useSession(stage, pair.entry, options.plain === true);
-    if (options.plain !== true) await seenByEnvoy(pair, 'mtls-http');
+    await useSession(stage, pair.entry, options.plain ? /^nothing$/ : XFCC);
+    if (options.plain !== true) await seenByEnvoy(pair, { protocol: 'HTTP/2' });
   });
 }
 
@@ -60,7 +63,7 @@ function upgradedToOutrider(what: string, options: Options): Row {
     const app = (await startApp(stage)).port;
     const pair = await envoyToOutrider(stage, { app, spoken: 'http2', appSpeaks: 'http/1.1', ...options });
     await askAll(await wirePlain(stage, pair.entry));
-    await seenByOutrider(pair);
+    await seenByOutrider(pair, { protocol: 'HTTP/2' });
   });
 }
 
@@ -69,7 +72,7 @@ function upgradedToEnvoy(what: string, options: Options): Row {
     const app = (await startApp(stage)).port;
     const pair = await outriderToEnvoy(stage, { app, spoken: 'http2', appSpeaks: 'http/1.1', ...options });
     await askAll(await wirePlain(stage, pair.entry));
-    equal((await seenByEnvoy(pair, 'mtls-http')).protocol, 'HTTP/2');
+    await seenByEnvoy(pair, { protocol: 'HTTP/2' });
   });
 }
 
@@ -82,7 +85,7 @@ async function withApp(stage: Stage, options: Options): Promise<PairOptions> {
 }
 
 /** An app that speaks HTTP/2 in cleartext: sends back fields, body and trailers. */
-async function startEcho(stage: Stage): Promise<number> {
+export async function startEcho(stage: Stage): Promise<number> {
   const server: Http2Server = createServer();
   server.on('session', session => session.on('error', () => {}));
   server.on('stream', echo);
@@ -111,11 +114,12 @@ function echo(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
   stream.pipe(stream);
 }
 
-/** As an app does: one after the other, many at a time, large both ways, with trailers, and one that it gives up. */
-async function useSession(stage: Stage, entry: number, plain: boolean): Promise<void> {
-  const session = connect(`http://127.0.0.1:${entry}`);
-  session.on('error', () => {});
-  stage.teardown(() => session.destroy());
+/**
+ * As an app does: one after the other, many at a time, large both ways, with trailers, and one that it gives up. `told` is
+ * what the other app is told of the client.
+ */
+export async function useSession(stage: Stage, entry: number, told: RegExp): Promise<void> {
+  const session = openSession(stage, entry);
 
   const first = await ask(session, { ':path': '/first?x=1', cookie: ['a=b', 'c=d'] });
   const { headers } = first;
@@ -124,7 +128,7 @@ async function useSession(stage: Stage, entry: number, plain: boolean): Promise<
     [200, 'GET', '/first?x=1', HOST, 'a=b; c=d'],
   );
   deepEqual(headers['set-cookie'], ['a=1', 'b=2']);
-  match(String(headers['x-told']), plain ? /^nothing$/ : XFCC);
+  match(String(headers['x-told']), told);
 
   const given = await ask(
     session,
@@ -151,13 +155,21 @@ async function useSession(stage: Stage, entry: number, plain: boolean): Promise<
   equal((await ask(session, { ':path': '/last' })).headers[':status'], 200);
 }
 
+/** An app's connection to its sidecar, which it knows to speak HTTP/2. */
+export function openSession(stage: Stage, entry: number): ClientHttp2Session {
+  const session = connect(`http://127.0.0.1:${entry}`);
+  session.on('error', () => {});
+  stage.teardown(() => session.destroy());
+  return session;
+}
+
 interface Answer {
   readonly headers: IncomingHttpHeaders & { readonly ':status'?: number | undefined };
   readonly body: Buffer;
   readonly trailers: IncomingHttpHeaders;
 }
 
-async function ask(
+export async function ask(
   session: ClientHttp2Session,
   fields: OutgoingHttpHeaders,
   body?: string | Buffer,

@@ -19,6 +19,14 @@ export interface Files {
   readonly root: string;
 }
 
+/** What Istio leaves open and a row may ask for. */
+export interface Variant {
+  /** The newest TLS version that Envoy speaks. */
+  readonly tls12?: boolean;
+  /** Envoy ends its connections after so many requests. */
+  readonly requestsPerConnection?: number;
+}
+
 const API = 'type.googleapis.com/envoy';
 const HTTP_ALPN = ['istio-http/1.0', 'istio-http/1.1', 'istio-h2'];
 const TCP_ALPN = ['istio-peer-exchange', 'istio'];
@@ -32,20 +40,16 @@ export const ISTIO_OFFERS: Readonly<Record<Spoken, readonly string[]>> = {
   tcp: TCP_ALPN,
 };
 
-const TLS_PARAMS = {
-  tls_minimum_protocol_version: 'TLSv1_2',
-  tls_maximum_protocol_version: 'TLSv1_3',
-  cipher_suites: [
-    'ECDHE-ECDSA-AES256-GCM-SHA384',
-    'ECDHE-RSA-AES256-GCM-SHA384',
-    'ECDHE-ECDSA-AES128-GCM-SHA256',
-    'ECDHE-RSA-AES128-GCM-SHA256',
-    'AES256-GCM-SHA384',
-    'AES128-GCM-SHA256',
-  ],
-};
+const CIPHER_SUITES = [
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'AES256-GCM-SHA384',
+  'AES128-GCM-SHA256',
+];
 
-export interface InboundPort {
+export interface InboundPort extends Variant {
   /** A free port: the chains match on it, as they match on what was redirected. */
   readonly port: number;
   readonly app: number;
@@ -138,17 +142,25 @@ function filterChain(chain: Chain, wanted: InboundPort, cluster: string): Json {
     },
     filters:
       chain.speaks === 'http'
-        ? [manager('inbound', cluster, [allowOnly('http', wanted.allowed)])]
+        ? [manager('inbound', cluster, [allowOnly('http', wanted.allowed)], wanted)]
         : [allowOnly('network', wanted.allowed), bytes('inbound', cluster)],
     ...(chain.tls ? { transport_socket: serverTls(chain.speaks, wanted) } : {}),
   };
 }
 
-function serverTls(kind: 'http' | 'tcp', { files, trustDomain }: InboundPort): Json {
+function tlsVersions({ tls12 }: Variant): Json {
+  return {
+    tls_minimum_protocol_version: 'TLSv1_2',
+    tls_maximum_protocol_version: tls12 ? 'TLSv1_2' : 'TLSv1_3',
+  };
+}
+
+function serverTls(kind: 'http' | 'tcp', wanted: InboundPort): Json {
+  const { files, trustDomain } = wanted;
   return typed('envoy.transport_sockets.tls', 'transport_sockets.tls.v3.DownstreamTlsContext', {
     require_client_certificate: true,
     common_tls_context: {
-      tls_params: TLS_PARAMS,
+      tls_params: { ...tlsVersions(wanted), cipher_suites: CIPHER_SUITES },
       alpn_protocols: kind === 'http' ? ['h2', 'http/1.1'] : ['istio-peer-exchange', 'h2', 'http/1.1'],
       tls_certificates: [certificate(files)],
       validation_context: {
@@ -159,7 +171,7 @@ function serverTls(kind: 'http' | 'tcp', { files, trustDomain }: InboundPort): J
   });
 }
 
-export interface Destination {
+export interface Destination extends Variant {
   readonly host: string;
   readonly port: number;
   /** Where its sidecar is. */
@@ -193,18 +205,19 @@ export function outboundDestination(wanted: Destination): { listener: Json; clus
       type: 'STATIC',
       connect_timeout: '10s',
       load_assignment: endpoint(cluster, wanted.endpoint),
-      ...(spoken === 'tcp' ? {} : { typed_extension_protocol_options: speaks(spoken) }),
+      ...(spoken === 'tcp' ? {} : { typed_extension_protocol_options: speaks(spoken, wanted) }),
       ...(wanted.plain ? {} : { transport_socket: clientTls(wanted, offers) }),
     },
   };
 }
 
-function clientTls({ spoken, port, host, files, expects }: Destination, offers: readonly string[]): Json {
+function clientTls(wanted: Destination, offers: readonly string[]): Json {
+  const { spoken, port, host, files, expects } = wanted;
   const inMesh = spoken === 'http2' ? [...TCP_ALPN, 'h2'] : TCP_ALPN; // what the filter's names replace
   return typed('envoy.transport_sockets.tls', 'transport_sockets.tls.v3.UpstreamTlsContext', {
     sni: `outbound_.${port}_._.${host}`,
     common_tls_context: {
-      tls_params: { ...TLS_PARAMS, cipher_suites: undefined },
+      tls_params: tlsVersions(wanted),
       alpn_protocols: spoken === 'tcp' ? offers : inMesh,
       tls_certificates: [certificate(files)],
       validation_context: {
@@ -227,7 +240,12 @@ function offer(names: readonly string[]): Json {
   });
 }
 
-function manager(prefix: 'inbound' | 'outbound', cluster: string, filters: readonly Json[]): Json {
+function manager(
+  prefix: 'inbound' | 'outbound',
+  cluster: string,
+  filters: readonly Json[],
+  { requestsPerConnection }: Variant = {},
+): Json {
   const retry = {
     retry_on: 'connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes',
     num_retries: 2,
@@ -245,6 +263,8 @@ function manager(prefix: 'inbound' | 'outbound', cluster: string, filters: reado
     access_log: [ACCESS_LOG],
     normalize_path: true,
     http_protocol_options: { accept_http_10: true },
+    http2_protocol_options: { allow_connect: true },
+    ...lasting(requestsPerConnection),
     upgrade_configs: [{ upgrade_type: 'websocket' }],
     route_config: {
       virtual_hosts: [{ name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route }] }],
@@ -283,12 +303,19 @@ function allowOnly(where: 'http' | 'network', spiffeId: string | null): Json {
     : typed('envoy.filters.network.rbac', 'filters.network.rbac.v3.RBAC', { stat_prefix: 'tcp.', rules });
 }
 
-function speaks(spoken: Spoken): Json {
+function lasting(requests: number | undefined): Json {
+  return requests === undefined
+    ? {}
+    : { common_http_protocol_options: { max_requests_per_connection: requests } };
+}
+
+function speaks(spoken: Spoken, { requestsPerConnection }: Variant = {}): Json {
   const http2 = { http2_protocol_options: { allow_connect: true } };
   const type = 'extensions.upstreams.http.v3.HttpProtocolOptions';
   return {
     [`envoy.${type}`]: {
       '@type': `${API}.${type}`,
+      ...lasting(requestsPerConnection),
       explicit_http_config: spoken === 'http2' ? http2 : { http_protocol_options: {} },
     },
   };

@@ -18,6 +18,7 @@ import {
   type Mode,
   outboundDestination,
   type Spoken,
+  type Variant,
 } from './istio-envoy.ts';
 import type { Stage } from './stage.ts';
 
@@ -28,7 +29,7 @@ export const SLEEP = 'spiffe://cluster.local/ns/foo/sa/sleep';
 export const HTTPBIN = 'spiffe://cluster.local/ns/foo/sa/httpbin';
 const TRUST_DOMAIN = 'cluster.local';
 
-export interface PairOptions {
+export interface PairOptions extends Variant {
   /** The app's port. */
   readonly app: number;
   /** What goes over the wire. */
@@ -82,10 +83,10 @@ export async function envoyToOutrider(stage: Stage, options: PairOptions): Promi
   const { sleep, httpbin } = await mesh();
   const { app, spoken, mode = 'STRICT', allowed = SLEEP } = options;
   const declared = options.declared ?? declaredFor(options.appSpeaks ?? spoken);
-  const outrider = await showing(stage, 'Outrider', {
+  const outrider = await startOutrider(stage, {
     certs: temporaryIdentity(stage, options.server ?? httpbin),
     app,
-    manifests: inboundManifests(mode, allowed, options.plain === true),
+    manifests: inboundManifests(mode, options.plain ? null : { principal: allowed, sni: SNI }),
     flags: declared === 'auto' ? [] : ['--protocol', `${app}=${declared}`],
   });
   const { listener, cluster } = outboundDestination({
@@ -95,6 +96,7 @@ export async function envoyToOutrider(stage: Stage, options: PairOptions): Promi
     spoken,
     files: filesIn(temporaryIdentity(stage, options.client ?? sleep)),
     expects: HTTPBIN,
+    ...variantOf(options),
     ...(options.offers && { offers: options.offers }),
     ...(options.plain && { plain: true }),
   });
@@ -116,10 +118,11 @@ export async function outriderToEnvoy(stage: Stage, options: PairOptions): Promi
     trustDomain: TRUST_DOMAIN,
     allowed: options.plain ? null : allowed,
     appSpeaks: options.appSpeaks ?? spoken,
+    ...variantOf(options),
   });
   const envoy = await startEnvoy(stage, { listeners: [listener], clusters: [cluster] });
   const egress = spoken === 'tcp' ? await deadPort() : null;
-  const outrider = await showing(stage, 'Outrider', {
+  const outrider = await startOutrider(stage, {
     certs: temporaryIdentity(stage, options.client ?? sleep),
     manifests: outboundManifests(options, port, egress),
   });
@@ -131,13 +134,17 @@ function declaredFor(spoken: Spoken): Declared {
   return 'http';
 }
 
-async function showing(
+function variantOf({ tls12, requestsPerConnection }: Variant): Variant {
+  return { ...(tls12 && { tls12 }), ...(requestsPerConnection && { requestsPerConnection }) };
+}
+
+/** One whose lines are shown when the row fails. */
+export async function startOutrider(
   stage: Stage,
-  name: string,
   options: Parameters<typeof startSidecar>[1],
 ): Promise<Sidecar> {
   const sidecar = await startSidecar(stage, options);
-  stage.show(name, () =>
+  stage.show('Outrider', () =>
     [...sidecar.log.all, ...sidecar.access.all, ...sidecar.other.all]
       .map(line => (typeof line === 'string' ? line : JSON.stringify(line)))
       .join('\n'),
@@ -153,11 +160,12 @@ function filesIn(folder: string): Files {
   };
 }
 
-/** The mode, and who may: by the SPIFFE ID of the certificate and the name asked for in TLS. Plaintext has neither. */
-function inboundManifests(mode: Mode, allowed: string, plain: boolean): string {
-  const rule = plain
-    ? '{}'
-    : `{from: [{source: {principals: [${allowed.replace('spiffe://', '')}]}}], when: [{key: connection.sni, values: ["${SNI}"]}]}`;
+/** The mode, and who may: by the SPIFFE ID of the certificate and the name asked for in TLS; null = everyone. */
+export function inboundManifests(mode: Mode, allowed: { principal: string; sni?: string } | null): string {
+  const from = `from: [{source: {principals: [${allowed?.principal.replace('spiffe://', '')}]}}]`;
+  const when =
+    allowed?.sni === undefined ? '' : `, when: [{key: connection.sni, values: ["${allowed.sni}"]}]`;
+  const rule = allowed === null ? '{}' : `{${from}${when}}`;
   return `
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication

@@ -14,16 +14,17 @@ export interface Result {
   readonly passed: boolean;
 }
 
-/** One test a row, in order; all are skipped where Envoy is not installed. */
-export function play(rows: readonly Row[]): void {
-  const envoy = installedEnvoy();
+/** One test a row, in order; all are skipped where the peer is not installed. `source`: what installs it. */
+export function play(rows: readonly Row[], peer: { readonly version: string } | null, source: string): void {
+  const skip = peer === null && `the peer is not installed: ${source}`;
   t.setTimeout(rows.length * ROW_MS);
-  if (envoy === null) {
-    t.comment('no Envoy here: `npm run envoy` installs it');
-    t.plan(0, 'no Envoy here: `npm run envoy` installs it');
-    return;
-  }
-  for (const row of rows) t.test(nameOf(row), { timeout: 2 * ROW_MS }, t => playRow(t, row, envoy.version));
+  for (const row of rows)
+    t.test(nameOf(row), { timeout: 2 * ROW_MS, skip }, t => playRow(t, row, peer?.version ?? ''));
+}
+
+/** The rows beside Envoy. */
+export function playEnvoy(rows: readonly Row[]): void {
+  play(rows, installedEnvoy(), '`npm run envoy`');
 }
 
 async function playRow(t: Test, row: Row, version: string): Promise<void> {

@@ -3,6 +3,7 @@ import { deepEqual, equal, match } from 'node:assert/strict';
 import { type IdentityPems, testAuthority, testIdentity } from '../certificates.ts';
 import { startApp, startTcpApp, wirePlain } from '../peers.ts';
 import { head } from './http1-rows.ts';
+import { ask, openSession } from './http2-rows.ts';
 import { envoyToOutrider, mesh, outriderToEnvoy, type Pair, type PairOptions } from './pair.ts';
 import { type Row, type Stage, TO_ENVOY, TO_OUTRIDER } from './stage.ts';
 
@@ -124,6 +125,7 @@ function handshakeAtEnvoy(wrong: Wrong): Refusal {
 
 export const REFUSAL_ROWS: readonly Row[] = REFUSALS.flatMap(refusal => [
   { ...common(refusal, 'HTTP/1.1'), run: stage => refuseRequest(stage, refusal) },
+  { ...common(refusal, 'HTTP/2'), run: stage => refuseStream(stage, refusal) },
   { ...common(refusal, 'TCP'), run: stage => refuseBytes(stage, refusal) },
 ]);
 
@@ -138,6 +140,16 @@ async function refuseRequest(stage: Stage, refusal: Refusal): Promise<void> {
   const reply = await wire.ask(head('GET', '/secret', 'authorization: Bearer secret'));
   deepEqual([reply.status, app.connections()], [refusal.status, 0], reply.body);
   match(reply.body, refusal.body);
+  await refusal.told(pair);
+}
+
+async function refuseStream(stage: Stage, refusal: Refusal): Promise<void> {
+  const app = await startTcpApp(stage, socket => socket.destroy());
+  const pair = await start(stage, refusal, { app: app.port, spoken: 'http2' });
+  const session = openSession(stage, pair.entry);
+  const { headers, body } = await ask(session, { ':path': '/secret', authorization: 'Bearer secret' });
+  deepEqual([headers[':status'], app.connections()], [refusal.status, 0], body.toString());
+  match(body.toString(), refusal.body);
   await refusal.told(pair);
 }
 

@@ -1,4 +1,4 @@
-import { play } from './play.ts';
+import { playEnvoy } from './play.ts';
 import { REFUSAL_ROWS } from './refusal-rows.ts';
 
-play(REFUSAL_ROWS);
+playEnvoy(REFUSAL_ROWS.filter(({ protocol }) => protocol !== 'HTTP/2'));

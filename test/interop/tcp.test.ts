@@ -1,4 +1,4 @@
-import { play } from './play.ts';
+import { playEnvoy } from './play.ts';
 import { TCP_ROWS } from './tcp-rows.ts';
 
-play(TCP_ROWS);
+playEnvoy(TCP_ROWS);

@@ -4,8 +4,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { listenUntilEnd, type Wire, wirePlain } from '../peers.ts';
-import { head, seenByEnvoy, seenByOutrider, XFCC } from './http1-rows.ts';
-import { envoyToOutrider, outriderToEnvoy, type PairOptions } from './pair.ts';
+import { head } from './http1-rows.ts';
+import { envoyToOutrider, outriderToEnvoy, type Pair, type PairOptions } from './pair.ts';
+import { seenByEnvoy, seenByOutrider, XFCC } from './seen.ts';
 import { type Row, type Stage, TO_ENVOY, TO_OUTRIDER } from './stage.ts';
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'; // RFC 6455 1.3
@@ -19,21 +20,22 @@ export const WEBSOCKET_ROWS: readonly Row[] = [
   toEnvoy('a port declared http', {}),
   toOutrider('a port that declares nothing', { declared: 'auto' }),
   toEnvoy('a port that declares nothing', { declared: 'auto' }),
+  toOutrider('HTTP/2 between the sidecars (RFC 8441)', { spoken: 'http2', appSpeaks: 'http/1.1' }),
+  toEnvoy('HTTP/2 wanted between the sidecars: an HTTP/1.1 connection of its own', {
+    traffic: 'connectionPool: {http: {h2UpgradePolicy: UPGRADE}}',
+  }),
 ];
 
 function toOutrider(what: string, options: Options): Row {
+  const seen = options.spoken === 'http2' ? ({ status: 200, protocol: 'HTTP/2' } as const) : { status: 101 };
   return row(TO_OUTRIDER, what, async stage => {
-    const { pair, bytes } = await talk(stage, options, envoyToOutrider);
-    equal(bytes.ended, 'end');
-    await seenByOutrider(pair, '/socket', 101);
+    await seenByOutrider(await talk(stage, options, envoyToOutrider), { path: '/socket', ...seen });
   });
 }
 
 function toEnvoy(what: string, options: Options): Row {
   return row(TO_ENVOY, what, async stage => {
-    const { pair, bytes } = await talk(stage, options, outriderToEnvoy);
-    equal(bytes.ended, 'end');
-    await seenByEnvoy(pair, 'mtls-http', '/socket', 101);
+    await seenByEnvoy(await talk(stage, options, outriderToEnvoy), { path: '/socket', status: 101 });
   });
 }
 
@@ -42,7 +44,7 @@ function row(direction: string, what: string, run: Row['run']): Row {
 }
 
 /** A conversation to its end: texts both ways, one of them larger than a buffer, and the end of both sides. */
-async function talk(stage: Stage, options: Options, start: typeof envoyToOutrider) {
+async function talk(stage: Stage, options: Options, start: typeof envoyToOutrider): Promise<Pair> {
   const pair = await start(stage, { app: await startEcho(stage), spoken: 'http/1.1', ...options });
   const wire = await wirePlain(stage, pair.entry);
   await open(wire);
@@ -52,7 +54,8 @@ async function talk(stage: Stage, options: Options, start: typeof envoyToOutride
   }
   wire.socket.end();
   equal(await wire.rest(), '');
-  return { pair, bytes: wire };
+  equal(wire.ended, 'end');
+  return pair;
 }
 
 async function open(wire: Wire): Promise<void> {

@@ -1,4 +1,4 @@
-import { play } from './play.ts';
+import { playEnvoy } from './play.ts';
 import { WEBSOCKET_ROWS } from './websocket-rows.ts';
 
-play(WEBSOCKET_ROWS);
+playEnvoy(WEBSOCKET_ROWS);
