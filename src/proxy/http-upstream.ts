@@ -179,7 +179,8 @@ export class HttpUpstream implements ClientOwner {
   }
 
   #laneOf(wants: Wants): Lane | null {
-    return this.#lanes.find(lane => lane.wants === wants) ?? null;
+    if (wants === 'http1-alone') return null;
+    return this.#lanes[wants === 'http1' ? 0 : 1] ?? null;
   }
 
   /** A stream for it. @returns false when there was no room after all */
