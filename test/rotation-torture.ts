@@ -107,9 +107,18 @@ export async function rotate({ world, serials, dir, write, pems, between = [] }:
   await write(dir, pems, between);
   for (const sidecar of world.sidecars) {
     await sidecar.log.take(line => line.msg === 'certificates replaced' && line.serial === serial);
-    await sidecar.metric('outrider_workers'); // every worker has handled what was sent before
+    await handledByAll(sidecar);
   }
   serials.settled();
+}
+
+/**
+ * Every worker has handled what was sent before. Asked on a small page: half a megabyte of metrics a rotation, which
+ * nobody scrapes twice a second, would hide what rotations do to memory.
+ */
+async function handledByAll(sidecar: Sidecar): Promise<void> {
+  const { status } = await sidecar.get('admin', '/connections');
+  if (status !== 200) throw new Error(`/connections answers ${status}`);
 }
 
 export interface World {
