@@ -135,6 +135,7 @@ export function destination(
       port,
       weight: 1,
       security: options.security ?? PLAINTEXT,
+      tunnel: false,
     })),
   };
   const cluster = new Cluster(spec, {
