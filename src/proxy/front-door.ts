@@ -3,8 +3,13 @@
  * connections and requests meet.
  */
 import type { JwtRule } from '../config/resources.ts';
-import { ParseFault, parseRequest } from '../http/h1-parser.ts';
+import { FieldList } from '../http/field-list.ts';
+import { MAX_FIELDS, MAX_HEAD_BYTES, ParseFault, parseRequest } from '../http/h1-parser.ts';
+import { TABLE_BYTES } from '../http/h2-frames.ts';
+import { requestOf } from '../http/h2-head.ts';
 import { HeaderEdits } from '../http/header-edits.ts';
+import { HpackDecoder } from '../http/hpack-decoder.ts';
+import { HpackEncoder, NO_INDEX } from '../http/hpack-encoder.ts';
 import { type KeySets, keySource } from '../identity/jwks-source.ts';
 import { createAuthenticator } from '../identity/jwt.ts';
 import { parseSpiffeId } from '../identity/spiffe.ts';
@@ -51,8 +56,9 @@ function peerFault(principal: string, trustDomains: readonly string[]): string |
   return trustDomains.includes(parsed.id.trustDomain) ? null : 'foreign_trust_domain';
 }
 
-/** Writes the head as an HTTP/1.1 client would and lets the parser read it. */
+/** Writes the head as a client would and lets the parser read it. */
 function requestFault({ protocol, request }: ExplainRequest): string | null {
+  if (protocol === 'http2' || protocol === 'grpc') return http2Fault(request);
   if (protocol !== 'http') return null;
   const { method, path, host, headers } = request;
   // A line break in a described value would become a line of its own, which no client could send in that place.
@@ -67,4 +73,29 @@ function requestFault({ protocol, request }: ExplainRequest): string | null {
   }
   const parsed = parseRequest(Buffer.from(`${head}\r\n`, 'utf8').toString('latin1'));
   return parsed instanceof ParseFault ? parsed.what : null;
+}
+
+/** The same of HTTP/2: a header block. */
+function http2Fault({ method, path, host, headers }: ExplainRequest['request']): string | null {
+  const encoder = new HpackEncoder();
+  const add = (name: string, value: string): void => encoder.field(wire(name), wire(value), NO_INDEX);
+  encoder.begin();
+  add(':method', method);
+  if (method !== 'CONNECT') {
+    add(':scheme', 'http');
+    add(':path', path);
+  }
+  if (host !== '' && !headers.has('host')) add(':authority', host);
+  for (const [name, lines] of headers) for (const line of lines) add(name, line);
+  const list = new FieldList();
+  const limits = { bytes: MAX_HEAD_BYTES, fields: MAX_FIELDS };
+  const { buffer, length } = encoder;
+  const fault = new HpackDecoder(TABLE_BYTES).decode(buffer, 0, length, list, limits);
+  if (fault !== null) return fault;
+  const head = requestOf(list, true, false);
+  return head instanceof ParseFault ? head.what : null;
+}
+
+function wire(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1');
 }

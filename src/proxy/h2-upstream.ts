@@ -57,7 +57,7 @@ export function wantsOf(head: RequestHead, sharing: Sharing | null): Wants {
 }
 
 /** What another Outrider passed on counts as what it was. */
-function isHttp2(head: RequestHead): boolean {
+export function isHttp2(head: RequestHead): boolean {
   return head.version === '2' && !(head instanceof H2RequestHead && head.memo !== null);
 }
 

@@ -16,6 +16,7 @@ import { Admission, type AdmissionEnds, type AdmissionRefusal, INVALID_PATH } fr
 import type { AppDestination } from './app.ts';
 import type { ExtAuthz } from './ext-authz.ts';
 import type { AuthzConnection } from './ext-authz-question.ts';
+import { isHttp2 } from './h2-upstream.ts';
 import { ProxiedRequest, standardEdits } from './request.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -70,7 +71,7 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
       exchange.reply('bad_request', ...INVALID_PATH);
       return;
     }
-    if (!isKnownMethod(head.method)) {
+    if (!isHttp2(head) && !isKnownMethod(head.method)) {
       exchange.reply('bad_request', 'unknown method', 'http1.codec_error');
       return;
     }

@@ -76,10 +76,11 @@ export const STRICTER: readonly Stricter[] = [
     excuses: null,
   },
   {
-    id: 'http2-refused',
-    what: 'HTTP/2, gRPC with it, is 400 on ports of HTTP or of an undeclared protocol. A port that is declared `tcp` passes it on, decided once a connection.',
-    why: 'Outrider does not speak HTTP/2 yet. Passed on as bytes, its requests would go past the rules for requests. `explain` decides them as they will be decided.',
-    excuses: null,
+    id: 'malformed-http2-request',
+    what: 'HTTP/2 is taken as RFC 9113 8.2 and 8.3 have it: white space around a value, a path that does not begin with `/`, or an `:authority` that is none, is 400.',
+    why: 'Envoy lets some of them pass; HTTP/1.1 behind it would read another request.',
+    excuses: ({ request, got }) =>
+      (request.protocol === 'http2' || request.protocol === 'grpc') && got.status === 400,
   },
   {
     id: 'unwritten-mode-passes-no-tls',
@@ -96,7 +97,7 @@ export const STRICTER: readonly Stricter[] = [
   {
     id: 'other-pseudo-headers',
     what: '`request.headers[:scheme]` and other pseudo headers but `:authority`, `:method` and `:path` are not decided on: an ALLOW rule with one never matches, any other is asked without it.',
-    why: 'HTTP/1.1 has no such field; what Envoy puts there is its own guess.',
+    why: 'HTTP/1.1 has no such field; what Envoy puts there is its own guess. HTTP/2 may say `:scheme`, which nobody checks.',
     excuses: null,
   },
   {
