@@ -11,15 +11,9 @@ import { deadPort } from '../peers.ts';
 import { mutual, service } from '../proxy/services.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 import { type Envoy, startEnvoy } from './envoy.ts';
-import {
-  type Declared,
-  type Files,
-  inboundPort,
-  type Mode,
-  outboundDestination,
-  type Spoken,
-  type Variant,
-} from './istio-envoy.ts';
+import type { Declared, Files, Mode, Spoken, Variant } from './istio-envoy.ts';
+import { inboundPort } from './istio-inbound.ts';
+import { outboundDestination } from './istio-outbound.ts';
 import type { Stage } from './stage.ts';
 
 export const HOST = 'httpbin.foo.svc.cluster.local';
