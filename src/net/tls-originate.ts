@@ -249,7 +249,8 @@ function factsWith(socket: TLSSocket, offered: KeptSession | null): HandshakeFac
     return factsOf(socket, socket.getPeerX509Certificate()?.raw ?? null, group);
   }
   const [leaf, ...signers] = offered?.proof.chain ?? [];
-  const der = leaf === undefined ? null : Buffer.from(leaf);
+  // No copy: that would be a view of a slab, which the session that follows would keep whole.
+  const der = leaf === undefined ? null : Buffer.from(leaf.buffer, leaf.byteOffset, leaf.byteLength);
   const authorizationError = offered?.authorizationError ?? null;
   return { ...factsOf(socket, der, group), signers: () => signers, authorizationError };
 }

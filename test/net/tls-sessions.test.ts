@@ -323,6 +323,26 @@ function kept(validUntil = NOW + 3_600_000): KeptSession {
   return { session: randomBytes(8), proof: { chain: [], validUntil }, authorizationError: null };
 }
 
+t.test(
+  'certificates that a session is kept with are handed from one connection to the next without a copy',
+  async t => {
+    const kept: Uint8Array[] = [];
+    const keeping: Judge<PeerIdentity> = facts => {
+      const verdict = spiffeJudge('server')(facts);
+      const chain = [facts.der!, ...facts.signers()];
+      kept.push(chain[0]!);
+      return verdict.ok ? { ...verdict, proof: { chain, validUntil: verdict.value.validUntil } } : verdict;
+    };
+    const port = await start(t);
+    const originator = createOriginator(materialOf(clientPems));
+    for (let round = 0; round < 3; round += 1) {
+      t.equal(resumed(await visit(originator, { port, judge: keeping })), round > 0);
+    }
+    // A small copy would lie in a slab of Node's, which the session would keep whole.
+    t.equal(new Set(kept.map(der => der.buffer)).size, 1);
+  },
+);
+
 t.test('a store gives a session until it is too old or its certificates nearly are', t => {
   const store = new SessionStore();
   const session = kept();
