@@ -33,6 +33,8 @@ export const SERVES_HTTP2 = true;
 const HTTP1 = ['http/1.1', 'istio-http/1.1', 'http/1.0', 'istio-http/1.0'];
 /** Envoy's order, after Outrider's own. Who offers the mark alone speaks HTTP/2 all the same. */
 const HTTP2 = [OUTRIDER_H2, 'h2', ...HTTP1, 'istio-h2'];
+/** An app of which nothing is known more likely speaks HTTP/1.1, and gets what its client speaks. */
+const UNDECLARED = [OUTRIDER_H2, ...HTTP1, 'h2', 'istio-h2'];
 /** Envoy's order; the app behind a TCP port may well speak HTTP/2. */
 const TCP = ['h2', 'http/1.1', 'istio'];
 /** What is agreed to only by who knows what it means. */
@@ -59,7 +61,9 @@ export function agreedProtocol(
 
 function orderOf(protocol: PortProtocol, offered: readonly string[], http2: boolean): readonly string[] {
   if (protocol === 'tcp') return TCP;
-  return http2 && !(protocol === 'auto' && saysTcp(offered)) ? HTTP2 : HTTP1;
+  if (!http2) return HTTP1;
+  if (protocol !== 'auto') return HTTP2;
+  return saysTcp(offered) ? HTTP1 : UNDECLARED;
 }
 
 /** Whether HTTP/2 is spoken where `agreed` is what TLS came to. */
