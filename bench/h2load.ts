@@ -7,6 +7,7 @@ import type { LoadResult } from './load.ts';
 import { cpuMicros, memory } from './measure.ts';
 import { onPath } from './peers/peer.ts';
 import { percentile } from './statistics.ts';
+import { warmUp } from './warm-up.ts';
 import { H2_CONNECTIONS, H2_STREAMS, SERVICE_HOST } from './workload.ts';
 
 const GRACE_MS = 20_000;
@@ -47,7 +48,7 @@ export function findH2load(): H2load | null {
 }
 
 /**
- * Warms up with one run, measures with a second, of which connecting is a part (8 connections in seconds). Rejects when
+ * Warms up with a run or a few, measures with another, of which connecting is a part (8 connections in seconds). Rejects when
  * one request was not answered with 2xx.
  */
 export async function runH2load(
@@ -60,7 +61,7 @@ export async function runH2load(
   const load = (seconds: number, more: readonly string[]) =>
     run(command, [...argsOf(job, own, seconds), ...more, urlOf(job)], seconds * 1000 + GRACE_MS);
   if (job.body) writeFileSync(bodyFile(own), job.body);
-  if (job.warmupSeconds > 0) readH2load(await load(job.warmupSeconds, []));
+  if (job.warmupSeconds > 0) await warmUp(async () => readH2load(await load(job.warmupSeconds, [])).requests);
   const before = cpuMicros(pids);
   const text = await load(job.seconds, [`--log-file=${log}`]);
   const used = cpuMicros(pids) - before;

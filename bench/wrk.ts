@@ -5,6 +5,7 @@ import { run } from './children.ts';
 import type { LoadResult } from './load.ts';
 import { cpuMicros, memory } from './measure.ts';
 import type { ClosedLoopJob } from './programs/closed-loop.ts';
+import { warmUp } from './warm-up.ts';
 import { SERVICE_HOST } from './workload.ts';
 
 const GRACE_MS = 30_000;
@@ -26,9 +27,10 @@ export interface WrkOptions {
   readonly pids: readonly number[];
 }
 
-/** Warms up with one run, measures with a second. Memory is read right after it: the pool behind the peer is still open. */
+/** Warms up with a run or a few, measures with another. Memory is read right after it: the pool behind the peer is still open. */
 export async function runWrk({ command, folder, job, pids }: WrkOptions): Promise<LoadResult> {
-  if (job.warmupSeconds > 0) await wrk(command, folder, job, job.warmupSeconds);
+  const warm = async () => readReport(await wrk(command, folder, job, job.warmupSeconds)).requests;
+  if (job.warmupSeconds > 0) await warmUp(warm);
   const before = cpuMicros(pids);
   const report = readReport(await wrk(command, folder, job, job.seconds));
   const used = cpuMicros(pids) - before;

@@ -7,6 +7,7 @@ import { readH2load, readLatencies } from '../../bench/h2load.ts';
 import { smallApp, streamApp, unaryApp } from '../../bench/programs/h2-app.ts';
 import type { CaseResult } from '../../bench/results.ts';
 import { judge } from '../../bench/targets.ts';
+import { warmUp } from '../../bench/warm-up.ts';
 import { grpcMessage, SMALL_BYTES } from '../../bench/workload.ts';
 
 const REPORT = `progress: 100% of clients started
@@ -34,6 +35,18 @@ t.test('a report without a single answer is no report', async t => {
   const none = REPORT.replaceAll('438768', '0').replace('438896', '0');
   t.throws(() => readH2load(none), { message: /was not answered/ });
   t.throws(() => readH2load('could not connect'), { message: /no total/ });
+});
+
+t.test('a peer is warm after enough answers, or after three runs', async t => {
+  const runsUntilWarm = async (answers: number) => {
+    let runs = 0;
+    await warmUp(async () => {
+      runs += 1;
+      return answers;
+    });
+    return runs;
+  };
+  t.same([await runsUntilWarm(30_000), await runsUntilWarm(15_000), await runsUntilWarm(1)], [1, 2, 3]);
 });
 
 t.test('latencies are the last column of the log, in microseconds', async t => {
