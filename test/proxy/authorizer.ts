@@ -136,7 +136,6 @@ export function destination(
       weight: 1,
       security: options.security ?? PLAINTEXT,
       tunnel: false,
-      tunnel: false,
     })),
   };
   const cluster = new Cluster(spec, {
