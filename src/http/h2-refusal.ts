@@ -15,9 +15,10 @@ export class H2Refusal extends H2Stream {
     connection.streams.add(this);
   }
 
-  answer(code: FailureCode, what: string): void {
+  /** @param grpc as in `localResponse` */
+  answer(code: FailureCode, what: string, grpc: boolean): void {
     const { encoder, output } = this.connection;
-    const { text } = localResponse({ code, detail: what, grpc: false, bodiless: false, close: false });
+    const { text } = localResponse({ code, detail: what, grpc, bodiless: false, close: false });
     const split = text.indexOf('\r\n\r\n') + 4;
     encoder.begin();
     encodeLocalHead(encoder, text.slice(0, split));

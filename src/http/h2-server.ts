@@ -2,13 +2,17 @@
 /** One client's HTTP/2 connection: each stream is a request; ends gracefully in two steps of GOAWAY (RFC 9113 6.8). */
 import type { Clock, Duct, HttpLimits, RequestHandler } from './exchange.ts';
 import type { FieldList } from './field-list.ts';
+import { CONTENT_TYPE } from './fields.ts';
+import { isGrpcContent } from './grpc.ts';
 import { MAX_HEAD_BYTES, ParseFault } from './h1-parser.ts';
 import { H2Connection } from './h2-connection.ts';
 import { H2Exchange } from './h2-exchange.ts';
+import { METHOD } from './h2-field-kind.ts';
 import * as h2 from './h2-frames.ts';
 import { requestOf } from './h2-head.ts';
 import { H2Refusal } from './h2-refusal.ts';
 import type { H2Stream } from './h2-stream.ts';
+import { valueIn } from './listed-fields.ts';
 
 const SETTINGS = [
   [h2.MAX_CONCURRENT_STREAMS, h2.MAX_STREAMS],
@@ -108,7 +112,7 @@ export class H2Server<C> extends H2Connection {
     if (head instanceof ParseFault) {
       this.handler.onRefused(head.code, head.what);
       this.report(head.code === 'headers_too_large' ? 'h2_header_list_too_large' : 'h2_malformed');
-      new H2Refusal(this, id, end).answer(head.code, head.what);
+      new H2Refusal(this, id, end).answer(head.code, head.what, isLargeCall(list));
       if (!this.budget.reset(this.clock.now)) this.#flooded();
       return;
     }
@@ -247,4 +251,11 @@ export class H2Server<C> extends H2Connection {
     this.endStreams();
     this.handler.onClosed();
   }
+}
+
+/** Whether it is a gRPC call whose metadata is too large; all else that is malformed gRPC reads as HTTP. */
+function isLargeCall(list: FieldList): boolean {
+  // 200, which gRPC's refusals are, would open a tunnel to CONNECT.
+  if (!list.tooLarge || valueIn(list, METHOD) !== 'POST') return false;
+  return isGrpcContent(valueIn(list, CONTENT_TYPE) ?? list.lateContentType);
 }

@@ -1,6 +1,7 @@
 // Hot path: no promise, closure or string per chunk.
 /** Decodes header blocks (RFC 7541 3, 5, 6). A field out of a table costs a look-up: nothing is validated twice. */
 import type { FieldList } from './field-list.ts';
+import { CONTENT_TYPE } from './fields.ts';
 import {
   isFieldValue,
   isTrimmed,
@@ -91,7 +92,11 @@ export class HpackDecoder {
   /** An indexed field (RFC 7541 6.1). */
   #indexed(list: FieldList, limits: ListLimits): void {
     const entry = this.#entry(this.#integer(0x7f));
-    if (entry === null || list.tooLarge) return;
+    if (entry === null) return;
+    if (list.tooLarge) {
+      if (entry.kind === CONTENT_TYPE) list.lateContentType = entry.value;
+      return;
+    }
     if (list.bytes + entry.size > limits.bytes || list.names.length >= limits.fields) {
       list.tooLarge = true;
       return;
@@ -117,14 +122,17 @@ export class HpackDecoder {
     // Larger than the table: it leaves the table empty (RFC 7541 4.4).
     const kept = incremental && least <= this.#table.maxBytes;
     if (incremental && !kept) this.#makeRoom(least);
-    if (list.tooLarge && !kept) return;
+    if (list.tooLarge && !kept && named?.kind !== CONTENT_TYPE) return;
     const name = named === null ? this.#string(nameAt) : named.name;
     const value = this.#string(valueAt);
     if (this.#fault !== null) return;
     const kind = named === null ? kindOf(name) : named.kind;
     const fault = kind === MALFORMED ? (named?.fault ?? nameFault(name)) : this.#faultOf(value, valueAt);
     if (kept) this.#keep(new Entry(name, value, kind, fault));
-    if (list.tooLarge) return;
+    if (list.tooLarge) {
+      if (kind === CONTENT_TYPE) list.lateContentType = value;
+      return;
+    }
     const size = name.length + value.length + FIELD_OVERHEAD_BYTES;
     if (list.bytes + size > limits.bytes) {
       list.tooLarge = true;
