@@ -621,6 +621,9 @@ export abstract class H2Connection implements Deadline {
     this.#report?.(reason);
     this.resetStream(stream, code);
     stream.onReset(code);
+    // Who makes us reset streams costs as much as who resets them (CVE-2025-8671).
+    if (!this.budget.reset(this.clock.now))
+      this.fail(h2.ENHANCE_YOUR_CALM, 'h2_rapid_reset', 'too many streams that had to be reset');
   }
 
   /** Sends RST_STREAM; what comes of that stream afterwards is ignored. */
