@@ -54,6 +54,8 @@ export class H2RequestHead extends RequestHead {
   first = 0;
   /** What the head was in HTTP/1.1, when another Outrider said it. */
   memo: Memo | null = null;
+  /** Its connection is one between Outriders, which carries requests of HTTP/1.1 only. */
+  readonly shared: boolean;
   /** 'http' or 'https'. */
   scheme = '';
   /** `:protocol` (RFC 8441): `method` is then GET, as in the HTTP/1.1 handshake that it stands for. */
@@ -63,9 +65,10 @@ export class H2RequestHead extends RequestHead {
   /** Number of `cookie` fields. */
   crumbs = 0;
 
-  constructor(list: FieldList) {
+  constructor(list: FieldList, shared = false) {
     super();
     this.list = list;
+    this.shared = shared;
     this.version = '2';
   }
 
@@ -141,7 +144,7 @@ export class H2ResponseHead extends ResponseHead {
 export function requestOf(list: FieldList, endStream: boolean, memo: boolean): H2RequestHead | ParseFault {
   if (list.tooLarge) return TOO_LARGE;
   if (list.malformed !== null) return bad(list.malformed);
-  const head = new H2RequestHead(list);
+  const head = new H2RequestHead(list, memo);
   return readRequest(head, endStream) ?? (memo ? readMemo(head, false) : null) ?? head;
 }
 

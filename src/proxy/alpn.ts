@@ -23,12 +23,6 @@ export function offeredOutside(offered: readonly string[]): readonly string[] {
   return offered.includes('h2') ? offered.filter(name => name === 'h2' || name === 'http/1.1') : [];
 }
 
-/**
- * Whether ports of HTTP agree to HTTP/2. Never before it is served there: who agrees and then does not speak it loses the
- * connection.
- */
-export const SERVES_HTTP2 = true;
-
 /** HTTP/1, the plain names first: they are what Envoy agrees to. */
 const HTTP1 = ['http/1.1', 'istio-http/1.1', 'http/1.0', 'istio-http/1.0'];
 /** Envoy's order, after Outrider's own. Who offers the mark alone speaks HTTP/2 all the same. */
@@ -44,24 +38,16 @@ const ISTIO_HTTP: ReadonlySet<string> = new Set(['istio-h2', 'istio-http/1.1', '
 /**
  * What a server on a port of this protocol agrees to. Null = nothing: the client speaks nothing that is served. An offer
  * without anything known gets its first, since a TLS server in Node can only agree or refuse.
- *
- * @param http2 whether HTTP/2 is served where HTTP is
  */
-export function agreedProtocol(
-  protocol: PortProtocol,
-  offered: readonly string[],
-  http2: boolean = SERVES_HTTP2,
-): string | null {
-  const known = orderOf(protocol, offered, http2).find(name => offered.includes(name));
+export function agreedProtocol(protocol: PortProtocol, offered: readonly string[]): string | null {
+  const known = orderOf(protocol, offered).find(name => offered.includes(name));
   if (known !== undefined) return known;
-  if (protocol !== 'tcp' && speaksHttp2(protocol, offered)) return null;
   if (offered.includes('istio')) return 'istio';
   return offered.find(name => !NEVER_BLINDLY.has(name)) ?? null;
 }
 
-function orderOf(protocol: PortProtocol, offered: readonly string[], http2: boolean): readonly string[] {
+function orderOf(protocol: PortProtocol, offered: readonly string[]): readonly string[] {
   if (protocol === 'tcp') return TCP;
-  if (!http2) return HTTP1;
   if (protocol !== 'auto') return HTTP2;
   return saysTcp(offered) ? HTTP1 : UNDECLARED;
 }
@@ -74,9 +60,4 @@ export function agreesHttp2(agreed: string | null): boolean {
 /** On an undeclared port a sidecar's `istio` without a mark of HTTP is TCP, whatever else it could speak. */
 function saysTcp(offered: readonly string[]): boolean {
   return offered.includes('istio') && !offered.some(name => ISTIO_HTTP.has(name));
-}
-
-function speaksHttp2(protocol: PortProtocol, offered: readonly string[]): boolean {
-  if (offered.includes('istio-h2')) return true;
-  return offered.includes('h2') && !(protocol === 'auto' && saysTcp(offered));
 }

@@ -58,7 +58,7 @@ export function wantsOf(head: RequestHead, sharing: Sharing | null): Wants {
 
 /** What another Outrider passed on counts as what it was. */
 export function isHttp2(head: RequestHead): boolean {
-  return head.version === '2' && !(head instanceof H2RequestHead && head.memo !== null);
+  return head.version === '2' && !(head instanceof H2RequestHead && head.shared);
 }
 
 /** Who agrees to nothing, or to a mark alone, is taken to know (RFC 9113 3.3), as in Envoy. */

@@ -7,6 +7,8 @@ import { dialTls, get, startApp, startTlsPeer, wirePlain, wireTls } from '../pee
 import { mutual, service } from '../proxy/services.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const HTTPBIN = 'spiffe://cluster.local/ns/foo/sa/httpbin';
 const SLEEP = 'spiffe://cluster.local/ns/foo/sa/sleep';
 const STRICT = `

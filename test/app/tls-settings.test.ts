@@ -5,6 +5,8 @@ import { get, startApp, startTlsPeer, wirePlain, wireTls } from '../peers.ts';
 import { mutual, service } from '../proxy/services.ts';
 import { startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const authority = await testAuthority();
 const client = await testIdentity(authority, 'foo/sleep');
 const V12: ConnectionOptions = { maxVersion: 'TLSv1.2' };

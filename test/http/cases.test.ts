@@ -14,6 +14,8 @@ import type { Case } from './case-verdict.ts';
 import { startLoop } from './loop.ts';
 import { type Message, valuesOf } from './strict-messages.ts';
 
+t.setTimeout(120_000);
+
 const cases = loadCases();
 const authority = await testAuthority();
 const own = await testIdentity(authority, 'foo/server');

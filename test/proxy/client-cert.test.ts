@@ -4,6 +4,8 @@ import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.
 import { get, startApp, valuesOf, wirePlain, wireTls } from '../peers.ts';
 import { startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const XFCC = 'x-forwarded-client-cert';
 const PERMISSIVE = `
 apiVersion: security.istio.io/v1

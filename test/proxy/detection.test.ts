@@ -14,6 +14,8 @@ import {
 } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const authority = await testAuthority();
 const own = await testIdentity(authority, 'foo/httpbin');
 const client = await testIdentity(authority, 'foo/sleep');

@@ -6,6 +6,8 @@ import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.
 import { dialTls, get, SIDECAR_HTTP, startApp, startTcpApp, Wire, wirePlain, wireTls } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const authority = await testAuthority();
 const own = await testIdentity(authority, 'foo/httpbin');
 const client = await testIdentity(authority, 'foo/sleep');

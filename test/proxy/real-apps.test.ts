@@ -11,6 +11,8 @@ import { temporaryFolder, temporaryIdentity, testAuthority, testIdentity } from 
 import { deadPort, listenUntilEnd } from '../peers.ts';
 import { startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const run = promisify(execFile);
 const POLICY = `
 apiVersion: security.istio.io/v1

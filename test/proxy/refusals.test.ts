@@ -4,6 +4,8 @@ import { dialTls, get, startApp, type Wire, wirePlain, wireTls } from '../peers.
 import { startSidecar } from '../sidecar.ts';
 import { WRONG_CERTIFICATES } from '../wrong-certificates.ts';
 
+t.setTimeout(120_000);
+
 const POLICIES = `
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication

@@ -3,6 +3,8 @@ import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.
 import { dialTls, get, startApp, wirePlain, wireTls } from '../peers.ts';
 import { startSidecar } from '../sidecar.ts';
 
+t.setTimeout(120_000);
+
 const authority = await testAuthority();
 const client = await testIdentity(authority, 'foo/sleep');
 const app = await startApp(t);
