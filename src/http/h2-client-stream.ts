@@ -43,9 +43,16 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
 
   begin(sink: ResponseSink, request: OutgoingRequest, body: Outbox, whole: boolean): void {
     this.#sink = sink;
-    this.#begun = true;
     const extended = request.head instanceof H2RequestHead && request.head.protocolToken !== null;
     this.#connects = extended || request.head.method === 'CONNECT';
+    if (extended && !this.#client.settled) {
+      // RFC 8441 3: not before the server has said that it takes it.
+      this.#client.whenSettled(() => {
+        if (this.#sink !== null) this.begin(sink, request, body, whole);
+      });
+      return;
+    }
+    this.#begun = true;
     if (extended && !this.#client.peerConnects) {
       this.#client.leave();
       this.localEnded = true;

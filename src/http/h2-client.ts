@@ -52,6 +52,8 @@ export class H2Client extends H2Connection {
   readonly #keepAlive: H2ClientOptions['keepAlive'];
   /** Places given whose stream has not begun. */
   #reserved = 0;
+  /** What waits for the server's SETTINGS. */
+  readonly #unsettled: (() => void)[] = [];
   #nextId = 1;
   #retired = false;
   #gone = false;
@@ -189,7 +191,17 @@ export class H2Client extends H2Connection {
   }
 
   protected onSettings(): void {
+    this.#tellSettled();
     this.#roomed();
+  }
+
+  /** Calls `then` when the server's SETTINGS came, or the connection is gone. */
+  whenSettled(then: () => void): void {
+    this.#unsettled.push(then);
+  }
+
+  #tellSettled(): void {
+    for (const then of this.#unsettled.splice(0)) then();
   }
 
   protected onPong(payload: Buffer, at: number): void {
@@ -222,7 +234,9 @@ export class H2Client extends H2Connection {
 
   #onSocketClose(): void {
     this.over = true;
+    this.settled = true;
     this.clock.delete(this);
+    this.#tellSettled();
     this.endStreams();
     this.#leaveOwner();
   }

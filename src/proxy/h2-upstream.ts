@@ -46,14 +46,20 @@ export interface Sharing {
   begin(duct: Duct, owner: SharedOwner, memo: boolean): SharedConnection;
 }
 
-/** Tunnels take the whole of a connection, which one of HTTP/2 has not to give. */
+/** Tunnels take the whole of a connection of HTTP/1.1; RFC 8441 has one for WebSocket that is a stream. */
 export function wantsOf(head: RequestHead, sharing: Sharing | null): Wants {
-  if (sharing === null || head.upgrade !== null || head.method === 'CONNECT') return 'http1-alone';
+  if (sharing === null) return 'http1-alone';
+  if (head.upgrade !== null || head.method === 'CONNECT')
+    return sharing.speaks === 'http2' && isExtended(head) ? 'http2' : 'http1-alone';
   const { speaks, memo } = sharing;
   const http2 = isHttp2(head);
   if (speaks === 'http2' || (speaks === 'client' && http2)) return 'http2';
   // What was HTTP/2 before has nothing to say of HTTP/1.1, and the peer would take it for what it was.
   return memo && !http2 ? 'http1' : 'http1-alone';
+}
+
+function isExtended(head: RequestHead): boolean {
+  return head instanceof H2RequestHead && head.protocolToken !== null;
 }
 
 /** What another Outrider passed on counts as what it was. */

@@ -1,4 +1,5 @@
 import { createServer } from 'node:http';
+import { createServer as createHttp2Server, type ServerHttp2Stream } from 'node:http2';
 import t, { type Test } from 'tap';
 import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
 import { http2Plain, http2Tls, http2Tunnel, takeFrom } from '../http2-peers.ts';
@@ -99,6 +100,40 @@ t.test('a WebSocket in a stream of HTTP/2 (RFC 8441)', async t => {
     t.equal((await client.ask('/still')).status, 200);
     t.equal(app.handshakes.length, 2);
   });
+});
+
+t.test('a WebSocket in a stream, through a pair, to an app that takes it so', async t => {
+  const server = createHttp2Server({ settings: { enableConnectProtocol: true } });
+  const asked: (string | undefined)[] = [];
+  server.on('stream', (raw, headers) => {
+    const stream = raw as ServerHttp2Stream;
+    asked.push(headers[':protocol'] as string | undefined);
+    stream.on('error', () => {});
+    stream.respond({ ':status': 200, 'sec-websocket-protocol': 'chat' });
+    stream.pipe(stream);
+  });
+  const app = await listenUntilEnd(t, server);
+  const inbound = await startSidecar(t, {
+    certs: temporaryIdentity(t, httpbin),
+    app,
+    flags: ['--protocol', `${app}=http2`],
+  });
+  const outbound = await startSidecar(t, {
+    certs: temporaryIdentity(t, sleep),
+    manifests: `kind: MeshConfig${service({
+      host: 'chat.foo',
+      endpoints: [inbound.ports.inbound],
+      protocol: 'HTTP2',
+      policy: mutual(HTTPBIN),
+    })}`,
+  });
+  const client = await http2Plain(t, outbound.ports.outbound, 'chat.foo');
+  await new Promise(resolve => client.session.once('remoteSettings', resolve));
+  const { stream, head } = await http2Tunnel(client, { ...WEBSOCKET, ':authority': 'chat.foo' });
+  t.same(asked, ['websocket']);
+  t.equal(head['sec-websocket-protocol'], 'chat');
+  stream.end(Buffer.alloc(2_000_000, 'w'));
+  t.equal((await takeFrom(stream, 2_000_000)).length, 2_000_000);
 });
 
 t.test('CONNECT in a stream of HTTP/2 leads out as on HTTP/1.1', async t => {
