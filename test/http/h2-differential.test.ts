@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
 import { listenUntilEnd } from '../peers.ts';
-import { service } from '../proxy/services.ts';
+import { mutual, service } from '../proxy/services.ts';
 import { startSidecar } from '../sidecar.ts';
 import { ExchangeServer, exchange, exchanges, type SeenMessage, type SeenStream } from './h2-exchanges.ts';
 
@@ -16,7 +16,9 @@ t.setTimeout(180_000);
 
 const RUNS = Number(process.env.H2_RUNS ?? 150);
 const SEED = Number(process.env.H2_SEED ?? 20_261_130);
-const own = await testIdentity(await testAuthority(), 'foo/server');
+const authority = await testAuthority();
+const own = await testIdentity(authority, 'foo/server');
+const caller = await testIdentity(authority, 'foo/client');
 
 /** Fields that a sidecar adds to what passes, as its documentation says. */
 const ADDED =
@@ -109,4 +111,22 @@ t.test('outbound, to a service that speaks HTTP/2', async t => {
   });
   await compare(t, await connect(t, port), await connect(t, sidecar.ports.outbound), server);
   t.same(sidecar.other.all, []);
+});
+
+t.test('through a pair, mutual TLS between', async t => {
+  const server = new ExchangeServer();
+  const port = await listenUntilEnd(t, server.server);
+  const near = await startSidecar(t, {
+    certs: temporaryIdentity(t, own),
+    app: port,
+    flags: ['--access-log', 'off', '--protocol', `${port}=http2`],
+  });
+  const policy = mutual('spiffe://cluster.local/ns/foo/sa/server');
+  const far = await startSidecar(t, {
+    certs: temporaryIdentity(t, caller),
+    manifests: service({ host: 'app.test', endpoints: [near.ports.inbound], protocol: 'HTTP2', policy }),
+    flags: ['--access-log', 'off'],
+  });
+  await compare(t, await connect(t, port), await connect(t, far.ports.outbound), server);
+  t.same([...near.other.all, ...far.other.all], []);
 });
