@@ -222,16 +222,21 @@ export async function startGrpcPair(
   return { inbound, outbound, serverIdentity };
 }
 
-/** The sidecar beside the server. */
+/** The sidecar beside the server. @param port 0 = any; another to come back where it was */
 export function startInbound(
   t: Teardown,
-  { app, speaks = 'http2', serverIdentity }: PairOptions & { readonly serverIdentity: string },
+  {
+    app,
+    speaks = 'http2',
+    serverIdentity,
+    port = 0,
+  }: Pick<PairOptions, 'app' | 'speaks'> & { readonly serverIdentity: string; readonly port?: number },
 ): Promise<Sidecar> {
   return startSidecar(t, {
     certs: serverIdentity,
     app,
     manifests: POLICY,
-    flags: ['--protocol', `${app}=${speaks}`],
+    flags: ['--protocol', `${app}=${speaks}`, '--inbound', `127.0.0.1:${port}`],
   });
 }
 

@@ -1,8 +1,9 @@
 /** gRPC end to end: @grpc/grpc-js on both sides of a pair of sidecars. */
 import { once } from 'node:events';
+import { createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { type Client, Metadata, status } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
-import { testAuthority } from '../certificates.ts';
+import { testAuthority, testIdentity } from '../certificates.ts';
 import {
   drainStream,
   ECHO,
@@ -14,13 +15,14 @@ import {
   startGrpcPair,
   unary,
 } from '../grpc-peers.ts';
-import { http2Plain } from '../http2-peers.ts';
-import { deadPort, startApp } from '../peers.ts';
+import { http2Plain, http2Tls } from '../http2-peers.ts';
+import { deadPort, listenUntilEnd, startApp, wirePlain, wireTls } from '../peers.ts';
 
 t.setTimeout(180_000);
 
 const MIB = 1024 * 1024;
 const authority = await testAuthority();
+const sleep = await testIdentity(authority, 'foo/sleep');
 const app = await startGrpcApp(t);
 const pair = await startGrpcPair(t, authority, { app: app.port });
 
@@ -216,6 +218,52 @@ t.test('policy denies with status 7, where the rest of the service is allowed', 
   t.match((await drainStream(stream)).status, { code: status.PERMISSION_DENIED });
   t.match(await line('inbound', ECHO.Denied.path, 7), { policy: 'foo/denied', policy_decision: 'deny' });
   t.equal((await unary(client, ECHO.Unary, Buffer.from('x'))).status.code, status.OK);
+});
+
+t.test('a denial is one header section, in HTTP/2 and in HTTP/1.1, over either listener', async t => {
+  const denied = { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '7' };
+  const asked = { headers: { 'content-type': 'application/grpc', te: 'trailers' }, body: 'x' };
+  for (const client of [
+    await http2Plain(t, pair.outbound.ports.outbound, GRPC_HOST),
+    await http2Tls(t, pair.inbound.ports.inbound, sleep),
+  ]) {
+    const { headers, trailers, body } = await client.ask(ECHO.Denied.path, asked);
+    t.match(headers, { ...denied, 'grpc-message': 'RBAC: access denied' });
+    t.same([Object.keys(trailers), body.length], [[], 0]);
+  }
+  const old = `POST ${ECHO.Denied.path} HTTP/1.1\r\nHost: ${GRPC_HOST}\r\nContent-Type: application/grpc\r\nContent-Length: 1\r\n\r\nx`;
+  for (const wire of [
+    await wirePlain(t, pair.outbound.ports.outbound),
+    await wireTls(t, pair.inbound.ports.inbound, sleep),
+  ]) {
+    const reply = await wire.ask(old);
+    t.match([reply.status, reply.header('grpc-status'), reply.body], [200, '7', '']);
+  }
+});
+
+t.test('a server whose metadata is too large fails its call alone', async t => {
+  const server = createServer({ maxSendHeaderBlockLength: 200_000 });
+  const large = 'm'.repeat(70 * 1024);
+  server.on('session', session => session.on('error', () => {}));
+  server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+    const type = { ':status': 200, 'content-type': 'application/grpc' };
+    stream.on('error', () => {});
+    stream.resume();
+    if (headers[':path'] === '/head') stream.respond({ ...type, 'x-large': large });
+    else stream.respond(type, { waitForTrailers: true });
+    const trailers = headers[':path'] === '/trailers' ? { 'x-large': large } : {};
+    stream.on('wantTrailers', () => stream.sendTrailers({ ...trailers, 'grpc-status': '0' }));
+    stream.end(Buffer.from([0, 0, 0, 0, 1, 0x78]));
+  });
+  const other = await startGrpcPair(t, authority, { app: await listenUntilEnd(t, server) });
+  const client = grpcClient(t, other.outbound.ports.outbound);
+  const call = (path: string) => unary(client, { ...ECHO.Unary, path }, Buffer.from('x'));
+  for (const path of ['/head', '/trailers']) {
+    const [end, beside] = await Promise.all([call(path), call('/small')]);
+    t.match(end.status, { code: status.UNAVAILABLE, details: /^upstream protocol error/ });
+    t.equal(beside.status.code, status.OK);
+    t.match(await other.inbound.access.take(l => l.path === path), { response_flags: 'UPE' });
+  }
 });
 
 t.test('a service that nobody knows, and one whose server is away', async t => {
