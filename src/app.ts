@@ -119,11 +119,6 @@ class Sidecar {
   async #start(count: number): Promise<void> {
     const settings = this.#settings;
     this.#listenToSignals();
-    for (const { port } of settings.protocols.filter(({ protocol }) => protocol === 'http2')) {
-      log.warn('HTTP/2 is not supported yet: this port refuses it; declare it tcp to pass it on as bytes', {
-        port,
-      });
-    }
     if (settings.explainDenials && this.#accessLog() !== 'json') {
       log.warn('denials are explained in the JSON access log only: add --access-log json', {
         accessLog: this.#accessLog(),

@@ -46,6 +46,7 @@ export interface H2ClientOptions {
 
 export class H2Client extends H2Connection {
   readonly scheme: 'http' | 'https';
+  protected readonly mostPush = 0;
   requests = 0;
   readonly #owner: H2ClientOwner;
   readonly #maxStreams: number;

@@ -59,6 +59,8 @@ export abstract class H2Connection implements Deadline {
   settled = false;
   /** On the clock's scale: when the last stream ended. */
   idleSince: number;
+  /** The largest SETTINGS_ENABLE_PUSH that the peer may send (RFC 9113 6.5.2). */
+  protected abstract readonly mostPush: 0 | 1;
   /** The highest stream of the peer's that we know of (a server's), or 0. */
   protected lastPeerStream = 0;
   protected readonly budget: H2Budget;
@@ -188,11 +190,15 @@ export abstract class H2Connection implements Deadline {
 
   /** Takes bytes of `chunk` into the frame that is held. @returns the offset after them */
   #hold(chunk: Buffer, at: number): number {
-    const held = this.#held as Buffer;
-    const need =
-      this.#heldBytes < h2.FRAME_HEADER_BYTES
-        ? h2.FRAME_HEADER_BYTES
-        : this.#frameNeeds(held, 0, this.#heldBytes);
+    let held = this.#held as Buffer;
+    const need = this.#frameNeeds(held, 0, this.#heldBytes);
+    if (held.length < need) {
+      // Its header has come: as large as the frame is, and no larger.
+      const whole = Buffer.allocUnsafe(need);
+      held.copy(whole, 0, 0, this.#heldBytes);
+      this.#held = whole;
+      held = whole;
+    }
     const size = Math.min(need - this.#heldBytes, chunk.length - at);
     chunk.copy(held, this.#heldBytes, at, at + size);
     this.#heldBytes += size;
@@ -221,7 +227,7 @@ export abstract class H2Connection implements Deadline {
         return this.#size('frame');
       const need = this.#frameNeeds(bytes, at, end);
       if (end - at < need) {
-        this.#held = Buffer.allocUnsafe(h2.FRAME_HEADER_BYTES + h2.MAX_FRAME_BYTES);
+        this.#held = Buffer.allocUnsafe(need);
         bytes.copy(this.#held, 0, at, end);
         this.#heldBytes = end - at;
         this.#heldSince = this.clock.now;
@@ -493,7 +499,7 @@ export abstract class H2Connection implements Deadline {
         this.encoder.setPeerTableSize(value);
         return;
       case h2.ENABLE_PUSH:
-        if (value > 1) this.#protocol('SETTINGS_ENABLE_PUSH is neither 0 nor 1');
+        if (value > this.mostPush) this.#protocol('SETTINGS_ENABLE_PUSH is none that may be sent');
         return;
       case h2.MAX_CONCURRENT_STREAMS:
         this.peerStreams = value;

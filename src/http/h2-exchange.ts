@@ -32,9 +32,6 @@ import { RetryCopy } from './retry-copy.ts';
 const MAX_ATTEMPTS = 3;
 /** RFC 9110 9.2.2. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE']);
-/** Fields of a handshake that HTTP/2 has no use for (RFC 8441 5). */
-const HANDSHAKE = new Set(['sec-websocket-key', 'sec-websocket-accept']);
-
 export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink {
   readonly head: H2RequestHead;
   readonly responseOut = new Outbox();
@@ -144,15 +141,16 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     return this.remoteEnded || this.head.upgrade !== null || this.head.method === 'CONNECT';
   }
 
+  /** A client that keeps the handshake of HTTP/1.1, as Envoy does for its own client, wants the answer to its key. */
+  get #hasKey(): boolean {
+    return this.head.sentValues('sec-websocket-key').length > 0;
+  }
+
   /** RFC 8441 5: an HTTP/1.1 server wants a key. */
   #handshake(upstream: UpstreamStream, edits: RequestEdits): RequestEdits {
-    if (this.head.protocolToken === null || upstream.bare) return edits;
+    if (this.head.protocolToken === null || upstream.bare || this.#hasKey) return edits;
     const key = `sec-websocket-key: ${randomBytes(16).toString('base64')}\r\n`;
-    return {
-      ...edits,
-      added: edits.added + key,
-      remove: [...(edits.remove ?? []), 'sec-websocket-key'],
-    };
+    return { ...edits, added: edits.added + key };
   }
 
   /** What is there of the body, as `upstream` wants it. */
@@ -366,7 +364,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
       return;
     }
     this.status = 200;
-    this.#sendHead(`HTTP/1.1 200 OK\r\n${handshakeLines(head)}\r\n`);
+    this.#sendHead(`HTTP/1.1 200 OK\r\n${handshakeLines(head, this.#hasKey)}\r\n`);
     this.#openTunnel(upstream, rest);
   }
 
@@ -555,9 +553,10 @@ function grpcStatusIn(trailers: string): string | null {
   return /(?:^|\n)grpc-status:[ \t]*(\d{1,3})/i.exec(trailers)?.[1] ?? null;
 }
 
-/** What an answer to a WebSocket handshake says besides that it took place. */
-function handshakeLines(head: ResponseHead): string {
+/** What an answer to a WebSocket handshake says besides that it took place; RFC 8441 5 has no use for its accept. */
+function handshakeLines(head: ResponseHead, keepsAccept: boolean): string {
   let lines = '';
-  for (const [name, value] of head.sentFields()) if (!HANDSHAKE.has(name)) lines += `${name}: ${value}\r\n`;
+  for (const [name, value] of head.sentFields())
+    if (keepsAccept || name !== 'sec-websocket-accept') lines += `${name}: ${value}\r\n`;
   return lines;
 }

@@ -38,6 +38,7 @@ export interface H2ServerOptions {
 
 export class H2Server<C> extends H2Connection {
   readonly handler: RequestHandler<C>;
+  protected readonly mostPush = 1;
   readonly limits: HttpLimits;
   /** No further request: streams that begin now are refused, or left to be sent elsewhere. */
   draining = false;

@@ -346,7 +346,6 @@ export const RESPONSE_CASES: readonly H2ResponseCase[] = [
     expect: DOWN,
     client: ['failed', GOOD],
     why: 'a server may send 0 only',
-    todo: 'a client takes it',
   },
   {
     id: 'settings-acknowledged',

@@ -85,6 +85,14 @@ t.test('a WebSocket in a stream of HTTP/2 (RFC 8441)', async t => {
     });
   });
 
+  t.test('keeps key and accept of a client that has them, as Envoy sends them for its own', async t => {
+    const key = 'dGhlIHNhbXBsZSBub25jZQ==';
+    const { head, stream } = await http2Tunnel(client, { ...WEBSOCKET, 'sec-websocket-key': key });
+    t.equal(app.handshakes.at(-1)?.key, key);
+    t.equal(head['sec-websocket-accept'], 'x');
+    stream.close();
+  });
+
   t.test('is decided by policy on its handshake', async t => {
     await t.rejects(http2Tunnel(client, { ...WEBSOCKET, ':path': '/admin' }), { message: '403' });
   });
@@ -98,7 +106,7 @@ t.test('a WebSocket in a stream of HTTP/2 (RFC 8441)', async t => {
     const { stream } = await http2Tunnel(client, WEBSOCKET);
     stream.close(8);
     t.equal((await client.ask('/still')).status, 200);
-    t.equal(app.handshakes.length, 2);
+    t.equal(app.handshakes.length, 3);
   });
 });
 
