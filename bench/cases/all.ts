@@ -25,4 +25,4 @@ export const CASES: readonly Case[] = [
 ];
 
 /** What --quick runs. */
-export const QUICK_CASES = ['h1-in', 'h1-out', 'handshakes', 'start'];
+export const QUICK_CASES = ['h1-in', 'h1-out', 'h2-in', 'handshakes', 'start'];
