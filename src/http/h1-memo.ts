@@ -42,6 +42,7 @@ function remember(characters: number): void {
   if (remembered < MAX_REMEMBERED) return;
   remembered = 0;
   names = new Map();
+  ownNames.clear();
   requests.length = 0;
   responses.clear();
   memos.clear();
@@ -55,6 +56,18 @@ export function sentName(text: string, start: number, from: number, to: number, 
   const open = text.slice(start, from);
   const key = to === end ? open : `${open}\n${text.slice(to, end)}`;
   return names.get(key) ?? newName(key);
+}
+
+const ownNames = new Map<string, SentName>();
+
+/** The name of a field that Outrider adds; in lower case. */
+export function ownName(lower: string): SentName {
+  const known = ownNames.get(lower);
+  if (known !== undefined) return known;
+  const key = `${lower}: `;
+  const name = names.get(key) ?? newName(key);
+  ownNames.set(lower, name);
+  return name;
 }
 
 /** Most messages have the name at a place that the one before had: to see that costs a fifth of the look-up. */

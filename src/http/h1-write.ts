@@ -35,6 +35,8 @@ export interface RequestEdits {
   readonly target: string;
   /** Complete lines that Outrider adds, each ending in CRLF. */
   readonly added: string;
+  /** The same as names in lower case and values, in turn, where they are known so; else absent. */
+  readonly list?: readonly string[];
   /** Lines of these field codes are left out, since `added` replaces them. */
   readonly drop: number;
   /** Lower-case names of further fields that are left out, `_` and `-` alike; never those that frame the message. */

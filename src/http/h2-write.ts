@@ -17,6 +17,7 @@ import {
 import {
   MEMO_NAME,
   nameIn,
+  ownName,
   PlacedNames,
   requestShape,
   responseShape,
@@ -60,7 +61,8 @@ export function encodeRequest(
     listed === null
       ? encodeLines(encoder, head, drop, head.absolute, edits.remove, shape, true)
       : encodeList(encoder, listed, drop, edits.remove, shape, true);
-  if (edits.added !== '') shape = encodeText(encoder, edits.added, 0, shape, true);
+  if (edits.list !== undefined) shape = encodeAdded(encoder, edits.list, shape);
+  else if (edits.added !== '') shape = encodeText(encoder, edits.added, 0, shape, true);
   if (head.trailers) encoder.field('te', 'trailers', INDEX);
   encodeMemo(encoder, shape);
 }
@@ -182,6 +184,18 @@ function encodeList(
       value,
       (mark & NEVER_INDEXED) === 0 ? howToSend(name, kind, value, ofRequest) : NEVER,
     );
+  }
+  return shape;
+}
+
+/** Fields of our own for a request. @returns the shape with their names */
+function encodeAdded(encoder: FieldEncoder, list: readonly string[], before: Shape | null): Shape | null {
+  let shape = before;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = ownName(list[i] as string);
+    if (!isEndToEnd(name.kind) && name.kind !== XFCC) continue;
+    if (shape !== null) shape = shape.with(name);
+    encodeField(encoder, name, list[i + 1] as string, true);
   }
   return shape;
 }

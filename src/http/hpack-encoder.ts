@@ -206,7 +206,9 @@ export class HpackEncoder {
     else if (known !== null && known.newest !== null) index = this.#indexOf(known.newest);
     this.#integer(pattern, mask, index);
     if (index === 0) this.#string(name);
-    this.#string(value);
+    // What is another one each time costs more to code than its few bytes are worth.
+    if (pattern === 0 && value.length <= SHORT) this.#plain(value);
+    else this.#string(value);
   }
 
   /** An integer in the bits of `mask` and as many bytes as it takes (RFC 7541 5.1). */
@@ -244,6 +246,11 @@ export class HpackEncoder {
         return;
       }
     }
+    this.#plain(text);
+  }
+
+  #plain(text: string): void {
+    const { length } = text;
     this.#integer(0, 0x7f, length);
     this.#reserve(length);
     this.buffer.write(text, this.length, 'latin1');

@@ -142,12 +142,12 @@ export class InboundHttp implements RequestHandler<ProxiedRequest>, AdmissionEnd
   #edits(request: ProxiedRequest, target: string): RequestEdits {
     const { head } = request.exchange;
     const tls = this.#view.clientCert !== null;
-    let added = tls ? `x-forwarded-client-cert: ${head.clientCert}\r\n` : '';
+    const added = tls ? ['x-forwarded-client-cert', head.clientCert] : [];
     let drop = DROP_XFCC;
     // A mesh peer's word on the scheme is kept; nobody vouches for a plaintext client's.
     const proto = tls ? head.headerValues('x-forwarded-proto') : [];
     if (proto.length !== 1 || (proto[0] !== 'http' && proto[0] !== 'https')) {
-      added += tls ? 'x-forwarded-proto: https\r\n' : 'x-forwarded-proto: http\r\n';
+      added.push('x-forwarded-proto', tls ? 'https' : 'http');
       drop |= DROP_PROTO;
     }
     return standardEdits(request, { target, added, drop, tracer: this.#view.tracer });

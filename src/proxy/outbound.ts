@@ -161,7 +161,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       cluster,
       standardEdits(request, {
         target,
-        added: proto ? 'x-forwarded-proto: http\r\n' : '',
+        added: proto ? ['x-forwarded-proto', 'http'] : [],
         drop: proto ? DROP_XFCC | DROP_PROTO : DROP_XFCC,
         tracer: tracer(),
       }),

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { FailureCode } from '../errors.ts';
 import { FAILURES } from '../errors.ts';
 import type { Deadline, Exchange, UpstreamStream } from '../http/exchange.ts';
+import { FieldEdits } from '../http/field-edits.ts';
 import { grpcStatusOfHttp, grpcTimeoutMs } from '../http/grpc.ts';
 import type { RequestHead } from '../http/h1-parser.ts';
 import { DROP_REQUEST_ID, DROP_TRACEPARENT, DROP_TRACESTATE, type RequestEdits } from '../http/h1-write.ts';
@@ -51,6 +52,8 @@ export class ProxiedRequest implements Applicant, Deadline {
   #destination: Destination | null = null;
   #target: Target | null = null;
   #tries = 0;
+  /** It was the client that had no more time. */
+  #expired = false;
   /** Could not be connected; null = none yet. */
   #tried: Target[] | null = null;
   #recorder: Recorder;
@@ -82,6 +85,7 @@ export class ProxiedRequest implements Applicant, Deadline {
   }
 
   onDeadline(): void {
+    this.#expired = true;
     this.exchange.expire('max_duration_timeout');
   }
 
@@ -182,7 +186,8 @@ export class ProxiedRequest implements Applicant, Deadline {
     record.bytesReceived = exchange.bytesReceived;
     record.bytesSent = exchange.bytesSent;
     record.upstreamResponseMs = exchange.responseMs;
-    if (destination !== null && target !== null && exchange.attempts > 0) {
+    // A client in a hurry says nothing of an endpoint, and must not have it ejected.
+    if (destination !== null && target !== null && exchange.attempts > 0 && !this.#expired) {
       destination.report(target, outcomeOf(exchange.status, exchange.flag));
     }
     this.#recorder.finishRequest(record);
@@ -210,30 +215,32 @@ function outcomeOf(status: number, flag: string): 'ok' | 'gateway_error' | 'erro
 const NO_EDITS: RequestEdits = { target: '', added: '', drop: 0, remove: null };
 
 /**
- * What every request gets: x-request-id when it has none, traceparent when tracing. Begins the span.
+ * What every request gets: x-request-id when it has none, traceparent when tracing. Begins the span; `added` grows.
  * @returns the edits for the request towards `target`
  */
 export function standardEdits(
   request: ProxiedRequest,
-  options: { target: string; added: string; drop: number; tracer: Tracer | null },
+  options: { target: string; added: string[]; drop: number; tracer: Tracer | null },
 ): RequestEdits {
   const { head } = request.exchange;
-  let { added, drop } = options;
+  const { added } = options;
+  let { drop } = options;
   const { edits } = head;
   if (!head.requestId && edits?.removes('x-request-id') !== true) {
     // An external authorizer may have been told it already.
     const id = request.record.requestId ?? randomUUID();
-    added += `x-request-id: ${id}\r\n`;
+    added.push('x-request-id', id);
     drop |= DROP_REQUEST_ID;
     request.record.requestId = id;
   }
   const span = options.tracer?.begin(request.record, head.traceparent) ?? null;
   if (span !== null) {
-    added += `traceparent: ${span.traceparent}\r\n`;
+    added.push('traceparent', span.traceparent);
     drop |= span.newTrace ? DROP_TRACEPARENT | DROP_TRACESTATE : DROP_TRACEPARENT;
   }
-  if (edits === null) return { target: options.target, added, drop, remove: null };
-  return { target: options.target, added: added + edits.lines, drop, remove: edits.removed };
+  if (edits === null) return new FieldEdits(options.target, added, drop, null);
+  for (const [name, value] of edits.fields) added.push(name, value);
+  return new FieldEdits(options.target, added, drop, edits.removed);
 }
 
 function requestIdOf(head: RequestHead): string | null {
