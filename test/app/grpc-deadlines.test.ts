@@ -202,6 +202,22 @@ for (const { what, sidecar, client } of both) {
   });
 }
 
+t.test('a client in a hurry has no endpoint ejected', async t => {
+  const outbound = await startSidecar(t, {
+    certs: temporaryIdentity(t, sleep),
+    manifests: `kind: MeshConfig${service({
+      host: GRPC_HOST,
+      endpoints: [app.port],
+      protocol: 'GRPC',
+      policy:
+        'tls: {mode: DISABLE}, outlierDetection: {consecutiveGatewayErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 100}',
+    })}`,
+  });
+  const client = await http2Plain(t, outbound.ports.outbound, GRPC_HOST);
+  t.match((await call(client, ECHO.Never.path, '1m').outcome).head, { 'grpc-status': '4' });
+  t.match((await call(client, ECHO.Unary.path, '10S').outcome).trailers, { 'grpc-status': '0' });
+});
+
 t.test('what is no gRPC has no deadline, whatever it says', async t => {
   const web = await startHttp2App(t, (stream, { headers }) => {
     setTimeout(() => {
