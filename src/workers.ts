@@ -1,5 +1,6 @@
 /** The data-plane threads: started together, told everything in order, replaced when one dies. */
 import { randomBytes } from 'node:crypto';
+import { getHeapStatistics } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { BelievedChains } from './identity/believed-chains.ts';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
@@ -207,12 +208,20 @@ export class Workers {
   }
 }
 
+const MAX_OLD_GENERATION_MB = 1_024; // 10,000 connections take some 100
+
+/** No more than Node itself takes to be right for the machine or its container. */
+function oldGenerationMb(): number {
+  return Math.min(MAX_OLD_GENERATION_MB, Math.floor(getHeapStatistics().heap_size_limit / 1_048_576));
+}
+
 function spawn(): Worker {
   // A checkout runs TypeScript as it is; the bundle has its JavaScript beside it.
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
   return new Worker(new URL(file, import.meta.url), {
     // Requests die young: with 6 MB the collector took 5 % of the CPU of a request, and with 12 it runs twice as often as
     // with 24. With 48 it runs no less, and memory swings twice as far where connections and certificates come and go.
-    resourceLimits: { maxYoungGenerationSizeMb: 24 },
+    // And with 2 GB and more for the rest V8 lets it grow to four times what is in use before it collects it.
+    resourceLimits: { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: oldGenerationMb() },
   });
 }
