@@ -119,6 +119,8 @@ export interface ResponseSink {
   readonly responseOut: Outbox;
   /** Chooses how the body is delivered and writes the head; null = refuse it (unasked 101). */
   onResponse(head: ResponseHead): Delivery | null;
+  /** Content of a response that is delivered 'bare', in place of what is gathered: for those that have the way. */
+  onContent?(bytes: Buffer, borrowed: boolean): void;
   /** Writes what is gathered. `borrowed` as in Inlet, `more` as in Outbox.flush. */
   flushResponse(borrowed: boolean, more: boolean): void;
   /**

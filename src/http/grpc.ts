@@ -23,9 +23,11 @@ export function grpcTimeoutMs(value: string): number {
   return ms > 0 ? ms : Number.POSITIVE_INFINITY;
 }
 
-/** Whether a content-type is gRPC's own. */
-export function isGrpcContent(type: string | undefined): boolean {
-  return type?.toLowerCase().startsWith('application/grpc') ?? false;
+const CONTENT = /^application\/grpc(?:$|[+; \t])/i;
+
+/** Whether a content-type is gRPC's own; gRPC-Web is another protocol, whose trailers stand in the body. */
+export function isGrpcContent(type: string | null | undefined): boolean {
+  return type !== null && type !== undefined && CONTENT.test(type);
 }
 
 /** The grpc-status that a response without one stands for (gRPC, "HTTP to gRPC Status Code Mapping"). */

@@ -178,6 +178,10 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     if (!this.#answered) return this.#fault('content before the response');
     if (this.#length >= 0 && this.received > this.#length)
       return this.#fault('content-length is less than the body');
+    if (this.#delivery === 'bare' && sink.onContent !== undefined) {
+      sink.onContent(bytes, borrowed);
+      return;
+    }
     const { responseOut } = sink;
     if (this.#delivery === 'chunked') {
       responseOut.text(`${bytes.length.toString(16)}\r\n`);

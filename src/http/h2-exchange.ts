@@ -13,6 +13,7 @@ import type {
   UpstreamStream,
 } from './exchange.ts';
 import type { FieldList } from './field-list.ts';
+import { CONTENT_TYPE } from './fields.ts';
 import { isGrpcContent } from './grpc.ts';
 import { GrpcMessages } from './grpc-messages.ts';
 import type { Delivery } from './h1-body.ts';
@@ -71,7 +72,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     super(server, id);
     this.#server = server;
     this.head = head;
-    this.#asked = head.grpc ? new GrpcMessages() : null;
+    this.#asked = head.grpc && isGrpcContent(head.valueOf(CONTENT_TYPE)) ? new GrpcMessages() : null;
   }
 
   /** To be called when it can be found by its id. */
@@ -252,7 +253,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   /** Only what is whole may be sent again. */
   #keepCopy(from: number): void {
     const { pieces } = this.#requestOut;
-    if (pieces.length === from) return;
+    if (pieces.length === from || this.#copy?.whole === false) return;
     this.#copy ??= new RetryCopy();
     this.#copy.keep(pieces, from);
   }
@@ -314,6 +315,12 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     if (!isGrpcContent(head.headerValues('content-type')[0])) return;
     this.#answered = new GrpcMessages();
     this.#takesTrailers = this.grpcStatus === '' && head.framing !== 'length';
+  }
+
+  onContent(bytes: Buffer, borrowed: boolean): void {
+    this.#answered?.feed(bytes);
+    this.sendBytes(bytes, borrowed);
+    if (this.backedUp) this.#upstream?.pauseResponse();
   }
 
   flushResponse(borrowed: boolean): void {

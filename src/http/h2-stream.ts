@@ -83,7 +83,7 @@ export abstract class H2Stream {
       if (typeof piece === 'string') this.sendBytes(Buffer.from(piece, 'latin1'), false);
       else this.sendBytes(piece, borrowed);
     }
-    out.clear();
+    out.sent();
   }
 
   /** Sends `bytes`, as windows allow. */

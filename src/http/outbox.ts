@@ -93,6 +93,13 @@ export class Outbox {
     return from + 1;
   }
 
+  /** Everything in it was sent by somebody else. */
+  sent(): void {
+    if (this.#pieces.length > 64) this.#pieces = [];
+    else this.#pieces.length = 0;
+    this.#bytes = 0;
+  }
+
   /** Drops everything that was not written. */
   clear(): void {
     this.#pieces = [];
