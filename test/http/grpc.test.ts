@@ -1,5 +1,5 @@
 import t from 'tap';
-import { grpcStatusOfHttp, grpcTimeoutMs } from '../../src/http/grpc.ts';
+import { grpcStatusOfHttp, grpcTimeoutMs, isGrpcContent } from '../../src/http/grpc.ts';
 import { GrpcMessages } from '../../src/http/grpc-messages.ts';
 
 function message(bytes: number): Buffer {
@@ -79,6 +79,26 @@ t.test('grpc-timeout has at most eight digits and a unit', async t => {
     '0x1S',
   ])
     t.equal(grpcTimeoutMs(value), Number.POSITIVE_INFINITY, `${JSON.stringify(value)} sets no limit`);
+});
+
+t.test('gRPC-Web is another protocol', async t => {
+  for (const type of [
+    'application/grpc',
+    'application/grpc+proto',
+    'Application/gRPC;x=1',
+    'application/grpc ;x',
+  ])
+    t.ok(isGrpcContent(type), type);
+  for (const type of [
+    null,
+    undefined,
+    '',
+    'text/html',
+    'application/grpc-web',
+    'application/grpc-web-text+proto',
+    'application/grpcx',
+  ])
+    t.notOk(isGrpcContent(type), String(type));
 });
 
 t.test('a status of HTTP stands for one of gRPC', async t => {
