@@ -72,7 +72,7 @@ export class H2Client extends H2Connection {
       idleMs: idleTimeoutMs > 0 ? idleTimeoutMs : Number.POSITIVE_INFINITY,
       report,
       memo: options.memo,
-      preface: 0,
+      preface: false,
       headerTimeoutMs: HEADER_TIMEOUT_MS,
     });
     this.#owner = owner;

@@ -4,33 +4,22 @@
  * kept, settings obeyed; every fault of the peer ends a stream or the connection with the code that the RFC names.
  */
 import type { Clock, Deadline, Duct } from './exchange.ts';
-import { FieldList } from './field-list.ts';
-import { MAX_MEMO_BYTES } from './h1-memo.ts';
-import { MAX_FIELDS, MAX_HEAD_BYTES } from './h1-parser.ts';
+import type { FieldList } from './field-list.ts';
 import { H2Budget } from './h2-budget.ts';
+import { type FrameHead, FrameReader, type FrameTaker, uint31, uint32 } from './h2-frame-reader.ts';
 import * as h2 from './h2-frames.ts';
+import { type BlockTaker, HeaderBlocks } from './h2-header-blocks.ts';
 import { H2Output } from './h2-output.ts';
+import { SendWindow } from './h2-send-window.ts';
 import type { H2Stream } from './h2-stream.ts';
 import { H2StreamTable } from './h2-stream-table.ts';
-import { HpackDecoder, type ListLimits } from './hpack-decoder.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
 
-/** A header block as it is sent, all its frames together. */
-const MAX_BLOCK_BYTES = 2 * MAX_HEAD_BYTES;
-/** Frames of one header block: more is a flood (CVE-2024-27983). */
-const MAX_BLOCK_FRAMES = 16;
 /** Streams that we reset and whose frames may still be under way. */
 const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
 /** A peer that takes not one byte for so long is not coming back. */
 const STALL_MS = 60_000;
-/** RFC 9113 6.5.2 counts 32 bytes more for a field than HTTP/1.1 has for its line. */
-const HEADER_LIMITS: ListLimits = { bytes: MAX_HEAD_BYTES, fields: MAX_FIELDS };
-/** A head of HTTP/1.1 at its limits has the pseudo-header fields, `te` and the memo besides. */
-const MEMO_LIMITS: ListLimits = {
-  bytes: MAX_HEAD_BYTES + 32 * MAX_FIELDS + MAX_MEMO_BYTES,
-  fields: MAX_FIELDS + 6,
-};
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
 
 /** What ends a connection: the code for the peer, and the word for the metric. */
@@ -40,7 +29,7 @@ interface Fault {
   readonly what: string;
 }
 
-export abstract class H2Connection implements Deadline {
+export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   readonly duct: Duct;
   readonly clock: Clock;
   readonly output: H2Output;
@@ -65,40 +54,25 @@ export abstract class H2Connection implements Deadline {
   protected lastPeerStream = 0;
   protected readonly budget: H2Budget;
   /** Our end: true after GOAWAY of a fault, or when the socket is gone. */
-  protected over = false;
+  over = false;
   readonly #idleMs: number;
   readonly #report: h2.H2Report | null;
-  readonly #decoder = new HpackDecoder(h2.TABLE_BYTES);
-  #sendWindow = h2.DEFAULT_WINDOW;
+  readonly #frames: FrameReader;
+  readonly #blocks: HeaderBlocks;
+  readonly #sending: SendWindow;
   /** Bytes that the peer may still send, and those passed on that were not announced yet. */
   #receiveWindow = h2.CONNECTION_WINDOW;
   #credit = 0;
-  /** Streams that wait to send, in turn. */
-  #waiting: H2Stream[] = [];
-  #pumping = false;
   /** Our resets, oldest first. */
   #reset = new Set<number>();
-  /** A frame that has not come whole. */
-  #held: Buffer | null = null;
-  #heldBytes = 0;
-  /** A DATA frame under way: its stream, and bytes of content and padding to come. */
+  /** The stream of the DATA frame under way, and whether that ends it. */
   #dataStream = 0;
-  #dataLeft = 0;
-  #padLeft = 0;
   #dataEnds = false;
-  /** A header block under way. */
-  #block: Buffer[] | null = null;
-  #blockBytes = 0;
-  #blockStream = 0;
-  #blockEnds = false;
-  #blockSince = 0;
-  #heldSince = 0;
   /** Bytes that had left when it was last looked, and since when it is as many. */
   #left = 0;
   #leftAt = 0;
   readonly #born: number;
   readonly #headerTimeoutMs: number;
-  #prefaceLeft: number;
   #paused = false;
   #onDrain = (): void => this.#drained();
 
@@ -109,7 +83,8 @@ export abstract class H2Connection implements Deadline {
       idleMs: number;
       report: h2.H2Report | null;
       memo: boolean;
-      preface: number;
+      /** The peer is a client. */
+      preface: boolean;
       headerTimeoutMs: number;
     },
   ) {
@@ -118,9 +93,11 @@ export abstract class H2Connection implements Deadline {
     this.#idleMs = options.idleMs;
     this.#report = options.report;
     this.memo = options.memo;
-    this.#prefaceLeft = options.preface;
     this.budget = new H2Budget(this.clock.now);
     this.output = new H2Output(duct.socket);
+    this.#frames = new FrameReader(this, options.preface);
+    this.#blocks = new HeaderBlocks(this, options.memo);
+    this.#sending = new SendWindow(this.output);
     this.#headerTimeoutMs = options.headerTimeoutMs;
     this.#born = this.clock.now;
     this.idleSince = this.clock.now;
@@ -146,119 +123,23 @@ export abstract class H2Connection implements Deadline {
 
   /** @param borrowed the bytes are overwritten by the next read */
   protected read(chunk: Buffer, borrowed: boolean): void {
-    let bytes = chunk;
-    let at = 0;
     if (this.over) return;
-    if (this.#prefaceLeft > 0) {
-      at = this.#readPreface(chunk);
-      if (this.over || at === chunk.length) return;
-    }
-    while (this.#held !== null) {
-      at = this.#hold(bytes, at);
-      const held = this.#held as Buffer;
-      if (this.#heldBytes < h2.FRAME_HEADER_BYTES) return;
-      if (frameLength(held, 0) > h2.MAX_FRAME_BYTES) return this.#size('frame');
-      if (this.#heldBytes < this.#frameNeeds(held, 0, this.#heldBytes)) {
-        if (at === bytes.length) return;
-        continue;
-      }
-      // What is held is a frame, or the head of DATA: it is read first, then the chunk goes on.
-      const whole = held.subarray(0, this.#heldBytes);
-      this.#held = null;
-      this.#heldBytes = 0;
-      this.#readFrames(whole, 0, false, at < bytes.length);
-      if (this.over) return;
-    }
-    if (at > 0) bytes = bytes.subarray(at);
-    if (bytes.length > 0) this.#readFrames(bytes, 0, borrowed, false);
-    if (this.output.stalled && !this.#paused) {
-      this.#paused = true;
-      this.duct.socket.pause();
-    }
+    this.#frames.read(chunk, borrowed, this.clock.now);
+    if (!this.output.stalled || this.#paused) return;
+    this.#paused = true;
+    this.duct.socket.pause();
   }
 
-  #readPreface(chunk: Buffer): number {
-    const done = h2.PREFACE.length - this.#prefaceLeft;
-    const size = Math.min(this.#prefaceLeft, chunk.length);
-    if (chunk.compare(h2.PREFACE, done, done + size, 0, size) !== 0) {
-      this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', 'not the preface of HTTP/2');
-      return 0;
-    }
-    this.#prefaceLeft -= size;
-    return size;
-  }
-
-  /** Takes bytes of `chunk` into the frame that is held. @returns the offset after them */
-  #hold(chunk: Buffer, at: number): number {
-    let held = this.#held as Buffer;
-    const need = this.#frameNeeds(held, 0, this.#heldBytes);
-    if (held.length < need) {
-      // Its header has come: as large as the frame is, and no larger.
-      const whole = Buffer.allocUnsafe(need);
-      held.copy(whole, 0, 0, this.#heldBytes);
-      this.#held = whole;
-      held = whole;
-    }
-    const size = Math.min(need - this.#heldBytes, chunk.length - at);
-    chunk.copy(held, this.#heldBytes, at, at + size);
-    this.#heldBytes += size;
-    return at + size;
-  }
-
-  /** How much of the frame at `at` has to be there before it is looked at: all, but of DATA only what comes before content. */
-  #frameNeeds(bytes: Buffer, at: number, end: number): number {
-    if (end - at < h2.FRAME_HEADER_BYTES) return h2.FRAME_HEADER_BYTES;
-    const length = frameLength(bytes, at);
-    if (bytes[at + 3] !== h2.DATA) return h2.FRAME_HEADER_BYTES + length;
-    const padded = ((bytes[at + 4] as number) & h2.PADDED) !== 0 && length > 0;
-    return h2.FRAME_HEADER_BYTES + (padded ? 1 : 0);
-  }
-
-  /** @param more there is more of the same read behind `bytes` */
-  #readFrames(bytes: Buffer, start: number, borrowed: boolean, more: boolean): void {
-    let at = start;
-    const end = bytes.length;
-    while (at < end && !this.over) {
-      if (this.#dataLeft > 0 || this.#padLeft > 0) {
-        at = this.#readData(bytes, at, borrowed, more);
-        continue;
-      }
-      if (end - at >= h2.FRAME_HEADER_BYTES && frameLength(bytes, at) > h2.MAX_FRAME_BYTES)
-        return this.#size('frame');
-      const need = this.#frameNeeds(bytes, at, end);
-      if (end - at < need) {
-        this.#held = Buffer.allocUnsafe(need);
-        bytes.copy(this.#held, 0, at, end);
-        this.#heldBytes = end - at;
-        this.#heldSince = this.clock.now;
-        return;
-      }
-      this.#readFrame(bytes, at);
-      at += need;
-    }
-  }
-
-  #readFrame(bytes: Buffer, at: number): void {
-    const length = frameLength(bytes, at);
-    const type = bytes[at + 3] as number;
-    const flags = bytes[at + 4] as number;
-    const stream = uint31(bytes, at + 5);
-    const from = at + h2.FRAME_HEADER_BYTES;
-    if (this.#block !== null && (type !== h2.CONTINUATION || stream !== this.#blockStream)) {
-      this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', 'a header block is interrupted');
-      return;
-    }
-    if (!this.settled && type !== h2.SETTINGS) {
-      this.fail(h2.PROTOCOL_ERROR, 'h2_protocol_error', 'the first frame is no SETTINGS');
-      return;
-    }
+  onFrame(frame: FrameHead, bytes: Buffer, from: number, to: number): void {
+    const { type, flags, stream } = frame;
+    const length = to - from;
+    if (this.#blocks.interruptedBy(frame)) return this.#protocol('a header block is interrupted');
+    if (!this.settled && type !== h2.SETTINGS) return this.#protocol('the first frame is no SETTINGS');
     switch (type) {
-      case h2.DATA:
-        return this.#beginData(stream, flags, length, length > 0 ? (bytes[from] as number) : 0);
       case h2.HEADERS:
-        return this.#onHeaders(stream, flags, bytes, from, from + length);
+        return this.#blocks.headers(frame, bytes, from, to, this.clock.now);
       case h2.CONTINUATION:
-        return this.#onContinuation(flags, bytes, from, from + length);
+        return this.#blocks.continuation(frame, bytes, from, to);
       case h2.RST_STREAM:
         return this.#onReset(stream, length, bytes, from);
       case h2.SETTINGS:
@@ -272,7 +153,7 @@ export abstract class H2Connection implements Deadline {
         return this.onGoaway(
           uint31(bytes, from),
           uint32(bytes, from + 4),
-          bytes.toString('latin1', from + 8, Math.min(from + length, from + 136)),
+          bytes.toString('latin1', from + 8, Math.min(to, from + 136)),
         );
       case h2.WINDOW_UPDATE:
         return this.#onWindowUpdate(stream, length, bytes, from);
@@ -312,28 +193,25 @@ export abstract class H2Connection implements Deadline {
 
   // ---- DATA
 
-  #beginData(id: number, flags: number, length: number, padding: number): void {
+  onDataBegin(frame: FrameHead, length: number, content: number): void {
+    const id = frame.stream;
+    if (this.#blocks.interruptedBy(frame)) return this.#protocol('a header block is interrupted');
+    if (!this.settled) return this.#protocol('the first frame is no SETTINGS');
     if (id === 0) return this.#protocol('DATA on no stream');
-    const padded = (flags & h2.PADDED) !== 0;
-    if (padded && length === 0) return this.#size('DATA');
-    if (padded && padding >= length) return this.#protocol('padding longer than its frame');
     if (this.isIdle(id)) return this.#protocol('DATA on a stream that is not open');
     this.#receiveWindow -= length;
     if (this.#receiveWindow < 0)
       return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'more than the window of the connection');
-    this.#dataEnds = (flags & h2.END_STREAM) !== 0;
+    this.#dataEnds = (frame.flags & h2.END_STREAM) !== 0;
     this.#dataStream = id;
-    this.#padLeft = padded ? padding : 0;
-    this.#dataLeft = length - this.#padLeft - (padded ? 1 : 0);
     const stream = this.streams.get(id);
     if (stream === undefined || stream.remoteEnded) this.#unexpected(id, stream, length);
     else if (!stream.take(length)) {
       this.credit(length);
       this.failStream(stream, h2.FLOW_CONTROL_ERROR, 'h2_flow_control');
     }
-    if (this.#dataLeft > 0) this.budget.content();
+    if (content > 0) this.budget.content();
     else if (!this.#dataEnds) this.#spend();
-    if (this.#dataLeft === 0 && this.#padLeft === 0) this.#endData();
   }
 
   /** DATA on a stream that has ended: its window is given back, and the peer told, unless it could not know yet. */
@@ -349,31 +227,16 @@ export abstract class H2Connection implements Deadline {
     }
   }
 
-  #readData(bytes: Buffer, start: number, borrowed: boolean, more: boolean): number {
-    let at = start;
-    const size = Math.min(this.#dataLeft, bytes.length - at);
-    if (size > 0) {
-      this.#dataLeft -= size;
-      const stream = this.streams.get(this.#dataStream);
-      const from = at;
-      at += size;
-      if (stream !== undefined && !stream.remoteEnded) {
-        stream.touched = this.clock.now;
-        stream.received += size;
-        stream.onData(bytes.subarray(from, at), borrowed, more || at < bytes.length);
-      }
-    }
-    if (this.#dataLeft === 0) {
-      const padding = Math.min(this.#padLeft, bytes.length - at);
-      this.#padLeft -= padding;
-      at += padding;
-      if (this.#padLeft === 0) this.#endData();
-    }
-    return at;
+  onDataBytes(bytes: Buffer, borrowed: boolean, more: boolean): void {
+    const stream = this.streams.get(this.#dataStream);
+    if (stream === undefined || stream.remoteEnded) return;
+    stream.touched = this.clock.now;
+    stream.received += bytes.length;
+    stream.onData(bytes, borrowed, more);
   }
 
-  #endData(): void {
-    if (!this.#dataEnds) return;
+  onDataEnd(): void {
+    if (!this.#dataEnds || this.over) return;
     this.#dataEnds = false;
     const stream = this.streams.get(this.#dataStream);
     if (stream === undefined || stream.remoteEnded) return;
@@ -389,55 +252,7 @@ export abstract class H2Connection implements Deadline {
 
   // ---- header blocks
 
-  #onHeaders(id: number, flags: number, bytes: Buffer, start: number, stop: number): void {
-    if (id === 0) return this.#protocol('HEADERS on no stream');
-    let from = start;
-    let to = stop;
-    if ((flags & h2.PADDED) !== 0) {
-      if (from >= to) return this.#size('HEADERS');
-      to -= bytes[from++] as number;
-    }
-    if ((flags & h2.WITH_PRIORITY) !== 0) {
-      if (stop - from < 5) return this.#size('HEADERS');
-      from += 5;
-    }
-    if (from > to) return this.#protocol('padding longer than its frame');
-    const ends = (flags & h2.END_STREAM) !== 0;
-    if ((flags & h2.END_HEADERS) !== 0) {
-      this.#decode(id, ends, bytes, from, to);
-      return;
-    }
-    this.#block = [Buffer.from(bytes.subarray(from, to))];
-    this.#blockBytes = to - from;
-    this.#blockStream = id;
-    this.#blockEnds = ends;
-    this.#blockSince = this.clock.now;
-  }
-
-  #onContinuation(flags: number, bytes: Buffer, from: number, to: number): void {
-    const block = this.#block;
-    if (block === null) return this.#protocol('CONTINUATION of nothing');
-    this.#blockBytes += to - from;
-    if (block.length >= MAX_BLOCK_FRAMES || this.#blockBytes > MAX_BLOCK_BYTES) {
-      this.#block = null;
-      this.fail(h2.ENHANCE_YOUR_CALM, 'h2_continuation_flood', 'header block too large');
-      return;
-    }
-    block.push(Buffer.from(bytes.subarray(from, to)));
-    if ((flags & h2.END_HEADERS) === 0) return;
-    this.#block = null;
-    const whole = Buffer.concat(block);
-    this.#decode(this.#blockStream, this.#blockEnds, whole, 0, whole.length);
-  }
-
-  /** Every block is decoded, whatever becomes of it: the table is the connection's. */
-  #decode(id: number, ends: boolean, bytes: Buffer, from: number, to: number): void {
-    const list = new FieldList();
-    const fault = this.#decoder.decode(bytes, from, to, list, this.memo ? MEMO_LIMITS : HEADER_LIMITS);
-    if (fault !== null) {
-      this.fail(h2.COMPRESSION_ERROR, 'h2_compression', fault);
-      return;
-    }
+  onHeaderSection(id: number, list: FieldList, ends: boolean): void {
     const stream = this.streams.get(id);
     if (stream === undefined) {
       if (this.#reset.has(id)) this.#spend();
@@ -547,8 +362,7 @@ export abstract class H2Connection implements Deadline {
     if (this.over) return;
     if (id === 0) {
       if (bytesMore === 0) return this.#protocol('WINDOW_UPDATE of nothing');
-      this.#sendWindow += bytesMore;
-      if (this.#sendWindow > h2.MAX_WINDOW)
+      if (!this.#sending.grow(bytesMore))
         return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'window too large');
       return this.pump();
     }
@@ -566,13 +380,11 @@ export abstract class H2Connection implements Deadline {
 
   /** Bytes of DATA that `stream` may send now. */
   sendable(stream: H2Stream): number {
-    if (this.output.backedUp) return 0;
-    return Math.min(this.#sendWindow, stream.sendWindow);
+    return this.#sending.room(stream);
   }
 
   writeData(stream: H2Stream, bytes: Buffer, from: number, to: number): void {
-    this.#sendWindow -= to - from;
-    stream.sendWindow -= to - from;
+    this.#sending.take(stream, to - from);
     stream.touched = this.clock.now;
     this.budget.content();
     this.output.data(stream.id, bytes, from, to);
@@ -580,27 +392,11 @@ export abstract class H2Connection implements Deadline {
 
   /** `stream` has something to send that it may not send yet. */
   wait(stream: H2Stream): void {
-    if (stream.waiting) return;
-    stream.waiting = true;
-    this.#waiting.push(stream);
+    this.#sending.wait(stream);
   }
 
-  /** Streams that wait send a frame each, in turn, for as long as one of them can. */
   protected pump(): void {
-    if (this.#waiting.length === 0 || this.#pumping || this.over) return;
-    this.#pumping = true;
-    let blocked = 0;
-    while (this.#waiting.length > blocked && !this.over && !this.output.backedUp && this.#sendWindow > 0) {
-      const stream = this.#waiting.shift() as H2Stream;
-      if (stream.localEnded) {
-        stream.waiting = false;
-        continue;
-      }
-      blocked = stream.sendWindow > 0 ? 0 : blocked + 1;
-      if (stream.pump()) this.#waiting.push(stream);
-      else stream.waiting = false;
-    }
-    this.#pumping = false;
+    if (!this.over) this.#sending.pump();
   }
 
   #drained(): void {
@@ -689,7 +485,7 @@ export abstract class H2Connection implements Deadline {
   protected endStreams(): void {
     const open = this.streams.values();
     this.streams.clear();
-    this.#waiting = [];
+    this.#sending.clear();
     for (const stream of open) {
       stream.remoteEnded = true;
       stream.localEnded = true;
@@ -732,28 +528,6 @@ export abstract class H2Connection implements Deadline {
   /** The first SETTINGS, a header block or a frame was begun too long ago. */
   #isLate(now: number): boolean {
     if (!this.settled) return now - this.#born > this.#headerTimeoutMs;
-    if (this.#block !== null) return now - this.#blockSince > this.#headerTimeoutMs;
-    return this.#held !== null && now - this.#heldSince > this.#headerTimeoutMs;
+    return now - Math.min(this.#blocks.since, this.#frames.heldSince) > this.#headerTimeoutMs;
   }
-}
-
-/** RFC 9113 4.1. */
-function frameLength(bytes: Buffer, at: number): number {
-  return ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number);
-}
-
-function uint31(bytes: Buffer, at: number): number {
-  return (
-    (((bytes[at] as number) & 0x7f) << 24) |
-    ((bytes[at + 1] as number) << 16) |
-    ((bytes[at + 2] as number) << 8) |
-    (bytes[at + 3] as number)
-  );
-}
-
-function uint32(bytes: Buffer, at: number): number {
-  return (
-    (bytes[at] as number) * 0x100_0000 +
-    (((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number))
-  );
 }

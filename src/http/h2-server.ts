@@ -64,7 +64,7 @@ export class H2Server<C> extends H2Connection {
       idleMs,
       report,
       memo,
-      preface: h2.PREFACE.length,
+      preface: true,
       headerTimeoutMs: limits.headerTimeoutMs,
     });
     this.handler = handler;
