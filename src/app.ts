@@ -164,6 +164,7 @@ class Sidecar {
       hbone: settings.hbone,
       outbound: settings.outbound,
       egress: egressPorts(resources, this.#workload()),
+      ownPorts: Object.values(this.#admin.addresses).map(({ port }) => port),
       keySets: this.#keySets,
     });
     if (this.#draining) return; // told to end while the workers started: the app must not begin now

@@ -27,6 +27,8 @@ export interface WorkerStart {
   readonly hbone: Address | null;
   readonly outbound: Address;
   readonly egress: readonly EgressPort[];
+  /** Ports of the main thread's listeners: nobody is led to them. */
+  readonly ownPorts: readonly number[];
   /** What was fetched of the keys that RequestAuthentications name. */
   readonly keySets: KeySets;
   /** What session tickets are sealed with; never shown anywhere. */

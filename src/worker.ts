@@ -9,8 +9,9 @@ import type { IdentityGeneration } from './identity/svid.ts';
 import type { Trust } from './identity/trust.ts';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { CoarseClock } from './net/clock.ts';
-import type { Listener } from './net/listen.ts';
+import type { Listener, ListenOptions } from './net/listen.ts';
 import { listen } from './net/listen.ts';
+import { type OriginalDst, originalDst, WITHOUT_FFI } from './net/original-dst.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
 import { Authorizers } from './proxy/authorizers.ts';
 import { Clusters } from './proxy/clusters.ts';
@@ -34,6 +35,8 @@ const PROGRESS_MS = 5_000; // Istio's tcpReportingDuration: how often a long TCP
 const CONNECT_TIMEOUT_MS = 10_000; // Istio's connectTimeout default
 const MAX_CONNECTION_ROWS = 10_000;
 const STANDARD_OUTPUT = 1;
+/** Beside which address of IPv4 which one of IPv6 is listened on. */
+const TWINS: Readonly<Record<string, string>> = { '0.0.0.0': '::', '127.0.0.1': '::1' };
 
 /** The data plane of one thread. */
 class DataPlane {
@@ -53,6 +56,9 @@ class DataPlane {
   #outbound: Outbound;
   #inboundListener: Listener | null = null;
   #outboundListener: Listener | null = null;
+  /** The same ports on the other family's addresses, where connections are captured: the kernel leads both here. */
+  #inboundTwin: Listener | null = null;
+  #outboundTwin: Listener | null = null;
   /** Null where HBONE is not served. */
   #hboneListener: Listener | null = null;
   #egress = new Map<string, Listener>();
@@ -86,6 +92,7 @@ class DataPlane {
     });
     const clock = this.#clock;
     const recorder = this.#recorder;
+    const original = this.#originalDst();
     this.#revalidation = new Revalidation({
       clock,
       graceMs: settings.revalidationGraceSeconds * 1_000,
@@ -144,6 +151,9 @@ class DataPlane {
       connections: this.#inboundConnections,
       revalidation: this.#revalidation,
       tracer: () => this.#tracer,
+      originalDst: original,
+      isOwnPort: port => this.#isOwnPort(port),
+      port: () => this.#inboundListener?.address.port ?? 0,
       warn: log.warn,
       sessions: { ticketSecret: start.ticketSecret, believed: new BelievedChains(start.believed) },
     });
@@ -168,13 +178,27 @@ class DataPlane {
     }, PROGRESS_MS).unref();
   }
 
+  /** Loaded only where connections may be captured: it costs a millisecond, koffi seven. */
+  #originalDst(): OriginalDst | null {
+    const { capture } = this.#start.settings;
+    if (capture === null) return null;
+    const original = originalDst(capture);
+    if (original === null && this.#start.id === 1) log.warn(WITHOUT_FFI, { capture });
+    return original;
+  }
+
   async bind(): Promise<void> {
     const { inbound, hbone, outbound } = this.#start;
+    const transparent = this.#start.settings.capture === 'tproxy';
     await this.#startTracing();
-    this.#inboundListener = await this.#listen(inbound, 'inbound', raw => this.#inbound.accept(raw));
+    const accept = (raw: Socket): void => this.#inbound.accept(raw);
+    this.#inboundListener = await this.#listen(inbound, 'inbound', accept, { transparent });
+    this.#inboundTwin = await this.#listenTwin(this.#inboundListener, 'inbound', accept, { transparent });
     if (hbone !== null)
       this.#hboneListener = await this.#listen(hbone, 'hbone', raw => this.#inbound.acceptHbone(raw));
-    this.#outboundListener = await this.#listen(outbound, 'outbound', raw => this.#outbound.accept(raw));
+    const acceptOut = (raw: Socket): void => this.#outbound.accept(raw);
+    this.#outboundListener = await this.#listen(outbound, 'outbound', acceptOut);
+    this.#outboundTwin = await this.#listenTwin(this.#outboundListener, 'outbound', acceptOut);
     await this.#openEgress(this.#start.egress);
     tell({
       type: 'bound',
@@ -187,16 +211,36 @@ class DataPlane {
   #listen(
     address: Address,
     name: string,
-    onConnection: (raw: Parameters<Inbound['accept']>[0]) => void,
+    onConnection: (raw: Socket) => void,
+    options: Pick<ListenOptions, 'transparent' | 'ipv6Only'> = {},
   ): Promise<Listener> {
     return listen({
       ...address,
+      ...options,
       reusePort: true,
       maxConnections: this.#start.settings.connectionLimit,
       onConnection,
       onOverflow: () => this.#recorder.upstreamConnect('inbound', 'connection_limit'),
       onFault: error => log.error('accept failed', { listener: name, reason: error.message }),
     });
+  }
+
+  /** A machine without IPv6 has none, and one whose port is taken goes on without. */
+  async #listenTwin(
+    { address }: Listener,
+    name: string,
+    onConnection: (raw: Socket) => void,
+    options: Pick<ListenOptions, 'transparent'> = {},
+  ): Promise<Listener | null> {
+    const host = TWINS[address.host];
+    if (this.#start.settings.capture === null || host === undefined) return null;
+    try {
+      const twin = { host, port: address.port };
+      return await this.#listen(twin, name, onConnection, { ...options, ipv6Only: true });
+    } catch (error) {
+      log.debug('no listener for IPv6', { listener: name, reason: String(error) });
+      return null;
+    }
   }
 
   /** Opens and closes Sidecar egress listeners until they are what the configuration says. */
@@ -218,14 +262,22 @@ class DataPlane {
     }
   }
 
-  #isOwn(host: string, port: number): boolean {
+  #isOwnPort(port: number): boolean {
+    return this.#start.ownPorts.includes(port) || this.#listensOn(port);
+  }
+
+  #listensOn(port: number): boolean {
     const own = [
       this.#inboundListener,
       this.#hboneListener,
       this.#outboundListener,
       ...this.#egress.values(),
     ];
-    if (!own.some(listener => listener?.address.port === port)) return false;
+    return own.some(listener => listener?.address.port === port);
+  }
+
+  #isOwn(host: string, port: number): boolean {
+    if (!this.#listensOn(port)) return false;
     return host === 'localhost' || host.startsWith('127.') || host === '::1' || host === '0.0.0.0';
   }
 
@@ -286,8 +338,8 @@ class DataPlane {
     const side = outbound ? this.#outbound : this.#inbound;
     side.draining = true;
     const listeners = outbound
-      ? [this.#outboundListener, ...this.#egress.values()]
-      : [this.#inboundListener, this.#hboneListener];
+      ? [this.#outboundListener, this.#outboundTwin, ...this.#egress.values()]
+      : [this.#inboundListener, this.#inboundTwin, this.#hboneListener];
     for (const listener of listeners) void listener?.close();
     await (outbound ? this.#outboundConnections : this.#inboundConnections).drain(ms);
     this.#drained.add(outbound);

@@ -28,6 +28,7 @@ import {
 import { type Line, type Parsed, parse, type Usage, WrongLine } from './flags.ts';
 
 const EXPIRED_CRL = ['keep', 'refuse'] as const;
+const CAPTURES = ['redirect', 'tproxy', 'off'] as const;
 const POLICIES = ['fips-140-2', 'fips-140-3', 'pqc'] as const satisfies readonly CompliancePolicy[];
 
 type Listener = keyof typeof DEFAULT_LISTENERS;
@@ -45,7 +46,6 @@ const LIMIT_FLAGS = [
   ['handshakeTimeoutMs', 'handshake-timeout-ms', 1, 'how long a TLS handshake may take'],
   ['idleTimeoutMs', 'idle-timeout-ms', 0, 'how long a connection may be idle; 0 = for ever'],
   ['responseTimeoutMs', 'response-timeout-ms', 0, 'how long a response may let wait; 0 = for ever'],
-  ['detectTimeoutMs', 'detect-timeout-ms', 1, 'how long to wait for the first bytes that tell the protocol'],
 ] as const satisfies readonly (readonly [keyof Limits, string, number, string])[];
 
 export const RUN_USAGE: Usage = {
@@ -79,7 +79,16 @@ export const RUN_USAGE: Usage = {
       value: 'ID',
       help: 'which SVID of the Workload API, when there are several; default its first',
     },
-    { name: 'app', value: '[HOST:]PORT', help: 'where inbound traffic that was not redirected goes' },
+    {
+      name: 'app',
+      value: '[HOST:]PORT',
+      help: 'where inbound traffic goes, whatever its port; default the port it was redirected from',
+    },
+    {
+      name: 'capture',
+      value: 'redirect|tproxy|off',
+      help: 'how connections come that were addressed to somebody else (outrider capture): by REDIRECT, by TPROXY, or\nnone do; default redirect without --app, off with it',
+    },
     listener('inbound', 'inbound listener'),
     {
       name: 'hbone',
@@ -147,6 +156,11 @@ export const RUN_USAGE: Usage = {
       help: 'a Host that admin answers besides loopback (repeatable)',
     },
     { name: 'log-level', value: 'debug|info|warn|error', help: 'default info' },
+    {
+      name: 'detect-timeout-ms',
+      value: 'N',
+      help: "how long to wait for the first bytes that tell the protocol; 0 = for ever; default the mesh config's\nprotocolDetectionTimeout, else 5000",
+    },
     ...LIMIT_FLAGS.map(([setting, name, , help]) => ({
       name,
       value: 'N',
@@ -224,6 +238,7 @@ function build(source: Source): RunSettings {
     configPaths: source.readAll('config', (name, text) => readNonEmpty(name, text, 'a file or a folder')),
     ...readIdentity(source),
     app,
+    capture: readCapture(source, app),
     inbound,
     hbone: source.read('hbone', (flag, text) => readHostPort(flag, text, DEFAULT_LISTENERS.inbound.host)),
     outbound: at('outbound'),
@@ -250,9 +265,20 @@ function build(source: Source): RunSettings {
     logLevel:
       source.read('log-level', (name, text) => readChoice(name, text, ['debug', 'info', 'warn', 'error'])) ??
       'info',
+    detectTimeoutMs: source.read('detect-timeout-ms', (name, text) =>
+      readWhole(name, text, 0, MAX_TIMEOUT_MS),
+    ),
     command: source.line.command,
     ...readLimits(source),
   };
+}
+
+/** What is redirected is for the port that it was going to; who names the app's port does not count on it. */
+function readCapture(source: Source, app: RunSettings['app']): RunSettings['capture'] {
+  const said = source.read('capture', (name, text) => readChoice(name, text, CAPTURES));
+  if (said === 'off') return null;
+  if (said !== null) return said;
+  return app === null ? 'redirect' : null;
 }
 
 function readLimits(source: Source): Limits {

@@ -32,6 +32,8 @@ export const DEFAULT_MESH: MeshConfig = Object.freeze({
   accessLogEncoding: 'TEXT',
   enableAutoMtls: true,
   outboundTrafficPolicy: 'ALLOW_ANY',
+  inboundPassthrough: false,
+  protocolDetectionTimeoutMs: 5_000,
   h2UpgradePolicy: null,
   caCertificates: Object.freeze([]),
   caCrl: null,
@@ -61,6 +63,9 @@ export function readMeshConfig(node: MapNode, origin: Origin, report: Report): M
     ...readAccessLog(root),
     enableAutoMtls: root.flag('enableAutoMtls') ?? DEFAULT_MESH.enableAutoMtls,
     outboundTrafficPolicy: readOutbound(root),
+    inboundPassthrough: readInbound(root),
+    protocolDetectionTimeoutMs:
+      readDuration(root, 'protocolDetectionTimeout', 0) ?? DEFAULT_MESH.protocolDetectionTimeoutMs,
     h2UpgradePolicy: root.choice('h2UpgradePolicy', ['DO_NOT_UPGRADE', 'UPGRADE']),
     caCertificates: readCaCertificates(root),
     caCrl: readCaCrl(root),
@@ -113,6 +118,14 @@ function readOutbound(root: Section): MeshConfig['outboundTrafficPolicy'] {
   return mode === 'REGISTRY_ONLY' ? mode : DEFAULT_MESH.outboundTrafficPolicy;
 }
 
+/** Istio's own default is PASSTHROUGH: apps that listen on localhost only are not reached there. */
+function readInbound(root: Section): boolean {
+  const section = root.section('inboundTrafficPolicy');
+  const mode = section?.choice('mode', ['PASSTHROUGH', 'LOCALHOST']) ?? null;
+  section?.close('warning');
+  return mode === 'PASSTHROUGH';
+}
+
 /** `defaultConfig` (ProxyConfig). The time to drain on SIGTERM is terminationDrainDuration, else drainDuration. */
 function readProxy(proxy: Section | null): Pick<MeshConfig, 'concurrency' | 'drainMs' | 'forwardClientCert'> {
   const { concurrency, drainMs, forwardClientCert } = DEFAULT_MESH;
@@ -161,14 +174,12 @@ const NOT_HONOURED = [
   'enablePrometheusMerge',
   'hboneIdleTimeout',
   'inboundClusterStatName',
-  'inboundTrafficPolicy',
   'ingressClass',
   'ingressControllerMode',
   'ingressSelector',
   'ingressService',
   'localityLbSetting',
   'outboundClusterStatName',
-  'protocolDetectionTimeout',
   'proxyHttpPort',
   'proxyInboundListenPort',
   'proxyListenPort',

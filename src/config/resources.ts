@@ -291,6 +291,10 @@ export interface MeshConfig {
   readonly accessLogEncoding: 'TEXT' | 'JSON';
   readonly enableAutoMtls: boolean;
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
+  /** inboundTrafficPolicy: redirected connections reach the app at the address they were going to, not at localhost. */
+  readonly inboundPassthrough: boolean;
+  /** How long the first bytes may let wait that tell the protocol; 0 = for ever. Outrider's default: 5 s. */
+  readonly protocolDetectionTimeoutMs: number;
   /** Of services whose DestinationRule does not say; null = the file says nothing. */
   readonly h2UpgradePolicy: 'UPGRADE' | 'DO_NOT_UPGRADE' | null;
   readonly caCertificates: readonly CaCertificates[];

@@ -25,6 +25,8 @@ export interface RunSettings extends Limits {
   /** Which SVID of the Workload API; null takes its first. */
   readonly spiffeId: string | null;
   readonly app: HostPort | null;
+  /** How connections come that nobody addressed to Outrider; null = none do. */
+  readonly capture: 'redirect' | 'tproxy' | null;
   readonly inbound: HostPort;
   /** null = HBONE is not served. */
   readonly hbone: HostPort | null;
@@ -54,6 +56,8 @@ export interface RunSettings extends Limits {
   /** Host names that admin answers besides loopback ones. */
   readonly adminHosts: readonly string[];
   readonly logLevel: LogLevel;
+  /** How long to wait for the first bytes; 0 = for ever; null = the mesh config's protocolDetectionTimeout. */
+  readonly detectTimeoutMs: number | null;
   /** `-- CMD ARG…`; null without. */
   readonly command: readonly string[] | null;
 }
@@ -66,7 +70,6 @@ export interface Limits {
   readonly handshakeTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly responseTimeoutMs: number;
-  readonly detectTimeoutMs: number;
 }
 
 export const DEFAULT_LIMITS: Limits = Object.freeze({
@@ -75,7 +78,6 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   handshakeTimeoutMs: 5_000, // slower than any peer, faster than a probe
   idleTimeoutMs: 3_600_000, // Istio's default
   responseTimeoutMs: 0, // Istio's default: none
-  detectTimeoutMs: 5_000, // how long a client may stay silent before the port's protocol is decided without it
 });
 
 /** The listeners when neither flag nor environment says otherwise: Istio's ports. */

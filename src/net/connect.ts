@@ -31,11 +31,11 @@ export interface PlainConnection {
 }
 
 /**
- * Connects to `host:port`. `done` is called once: with null and the connection, or with one word why not
+ * Connects to `host:port`, from the address `source` where one is given. `done` is called once: with null and the connection, or with one word why not
  * (ECONNREFUSED, ETIMEDOUT, connect_timeout, …).
  */
 export function connectPlain(
-  options: { host: string; port: number; timeoutMs: number },
+  options: { host: string; port: number; timeoutMs: number; source?: string | null },
   done: (why: string | null, connection: PlainConnection) => void,
 ): PlainConnection {
   const inlet = new Inlet();
@@ -44,6 +44,7 @@ export function connectPlain(
     port: options.port,
     noDelay: true,
     allowHalfOpen: true,
+    ...(options.source != null && { localAddress: options.source }),
     onread: inlet.onread(),
   });
   const connection = { socket, inlet };

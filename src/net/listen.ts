@@ -1,5 +1,6 @@
 /** Listening sockets of the data plane: bound with reusePort, every accepted socket owned at once. */
 import { createServer, type Server, type Socket } from 'node:net';
+import { descriptorOf, socketOptions } from './socket-options.ts';
 
 export interface Address {
   readonly host: string;
@@ -17,6 +18,10 @@ export interface ListenOptions extends Address {
   readonly reusePort: boolean;
   /** Accepted sockets above this many are closed at once, and `onOverflow` is told. */
   readonly maxConnections: number;
+  /** `::` without the addresses of IPv4. */
+  readonly ipv6Only?: boolean;
+  /** It takes connections to any address that TPROXY leads to it (IP_TRANSPARENT); needs NET_ADMIN or NET_RAW. */
+  readonly transparent?: boolean;
   onConnection(socket: Socket): void;
   onOverflow(): void;
   /** An accept failed (EMFILE, …); the listener goes on. */
@@ -44,14 +49,51 @@ export function listen(options: ListenOptions): Promise<Listener> {
       reject(new Error(`cannot listen on ${options.host}:${options.port}: ${error.code ?? error.message}`));
     server.once('error', failed);
     server.listen(
-      { host: options.host, port: options.port, reusePort: options.reusePort, backlog: 4096 },
+      // An IPv6 listener beside one of IPv4 takes nothing from it; one alone takes both.
+      {
+        host: options.host,
+        port: options.port,
+        reusePort: options.reusePort,
+        ipv6Only: options.ipv6Only ?? false,
+        backlog: 4096,
+      },
       () => {
         server.off('error', failed);
+        if (options.transparent === true && !makeTransparent(server, options.host)) {
+          server.close();
+          reject(
+            new Error(
+              `cannot take TPROXY connections on ${options.host}:${options.port}: ${NOT_TRANSPARENT}`,
+            ),
+          );
+          return;
+        }
         server.on('error', options.onFault);
         resolve({ address: boundAddress(server), close: () => closeServer(server) });
       },
     );
   });
+}
+
+/** linux/in.h and linux/in6.h. */
+const SOL_IP = 0;
+const IP_TRANSPARENT = 19;
+const SOL_IPV6 = 41;
+const IPV6_TRANSPARENT = 75;
+const NOT_TRANSPARENT =
+  'IP_TRANSPARENT needs CAP_NET_ADMIN or CAP_NET_RAW, and Node 26.9 (node:ffi) or the optional package koffi';
+
+/** After bind: the port is the listener's own, only what is led to it has other addresses. */
+function makeTransparent(server: Server, host: string): boolean {
+  const options = socketOptions();
+  if (options === null) return false;
+  const six = host.includes(':');
+  return options.write(
+    descriptorOf(server),
+    six ? SOL_IPV6 : SOL_IP,
+    six ? IPV6_TRANSPARENT : IP_TRANSPARENT,
+    1,
+  );
 }
 
 function boundAddress(server: Server): Address {

@@ -1,7 +1,7 @@
 /** The app beside the sidecar: one address on this host, plain TCP, connections kept and reused. */
 import type { PortProtocol } from '../config/resources.ts';
 import type { Clock } from '../http/exchange.ts';
-import { connectPlain } from '../net/connect.ts';
+import { connectPlain, type PlainConnection } from '../net/connect.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import { HttpUpstream } from './http-upstream.ts';
 import type { Destination, Target } from './request.ts';
@@ -16,6 +16,8 @@ const APP_IDLE_MS = 4_000;
 export interface AppOptions {
   readonly host: string;
   readonly port: number;
+  /** Connections come from this address; absent = from whichever the system takes. */
+  readonly source?: string | null;
   readonly clock: Clock;
   readonly recorder: Recorder;
   readonly connectTimeoutMs: number;
@@ -31,11 +33,15 @@ export class AppDestination implements Destination, Target {
   readonly cluster: string;
   readonly tries = 1;
   active = 0;
+  readonly #source: string | null;
+  readonly #timeoutMs: number;
 
   constructor(options: AppOptions) {
     const { host, port, clock, recorder, protocol = 'http' } = options;
     this.host = host;
     this.port = port;
+    this.#source = options.source ?? null;
+    this.#timeoutMs = options.connectTimeoutMs;
     this.name = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
     this.cluster = `inbound|${port}||`;
     this.upstream = new HttpUpstream({
@@ -61,11 +67,17 @@ export class AppDestination implements Destination, Target {
         idleTimeoutMs: APP_IDLE_MS,
       },
       open: done =>
-        connectPlain({ host, port, timeoutMs: options.connectTimeoutMs }, (why, connection) => {
+        this.connect((why, connection) => {
           recorder.upstreamConnect('inbound', why ?? 'success');
           done(why, why === null ? connection : null);
         }),
     });
+  }
+
+  /** One connection; `done` as of connectPlain. */
+  connect(done: (why: string | null, connection: PlainConnection) => void): void {
+    const { host, port } = this;
+    connectPlain({ host, port, timeoutMs: this.#timeoutMs, source: this.#source }, done);
   }
 
   pick(): Target {

@@ -7,15 +7,16 @@ import { FAILURES, type FailureCode } from '../errors.ts';
 import type { Duct, Exchange, RequestHandler } from '../http/exchange.ts';
 import { H2Server } from '../http/h2-server.ts';
 import type { PeerIdentity } from '../identity/peer.ts';
-import { connectPlain, type PlainConnection } from '../net/connect.ts';
+import type { PlainConnection } from '../net/connect.ts';
 import type { HandshakeFacts } from '../net/tls.ts';
 import { parseAddress } from '../policy/address.ts';
 import { bindConnection, decideConnection } from '../policy/decide.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
+import type { AppDestination } from './app.ts';
 import { parseAuthority } from './authority.ts';
 import type { ConnectionRow, OpenConnection } from './connections.ts';
 import type { Inbound } from './inbound.ts';
-import { type Arrival, InboundConnection } from './inbound-connection.ts';
+import { type Arrival, InboundConnection, type WorkloadPort } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import type { ProxiedRequest } from './request.ts';
 import type { CloseReason, Policed } from './revalidation.ts';
@@ -70,8 +71,8 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
       this.#refuse(exchange, 'bad_request', 'CONNECT wants an address and a port');
       return;
     }
-    const { app } = this.#hub.parts.settings;
-    if (app === null || app.port !== port) {
+    const workload = this.#hub.workloadOf({ host, port }, this.#socket);
+    if (typeof workload === 'string') {
       this.#refuse(exchange, 'connect_failed', 'no such destination');
       return;
     }
@@ -79,7 +80,7 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
       this.#refuse(exchange, 'tunnel_denied', '');
       return;
     }
-    this.#connect(exchange, app);
+    this.#connect(exchange, this.#hub.appOn(workload));
   }
 
   /** On what the connection alone decides; requests inside are decided one by one. */
@@ -95,9 +96,8 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
   }
 
   /** ztunnel: 200 says that the destination is connected. */
-  #connect(exchange: Exchange<ProxiedRequest>, { host, port }: { host: string; port: number }): void {
-    const timeoutMs = this.#hub.parts.settings.connectTimeoutMs;
-    connectPlain({ host, port, timeoutMs }, (why, app) => {
+  #connect(exchange: Exchange<ProxiedRequest>, destination: AppDestination): void {
+    destination.connect((why, app) => {
       if (why !== null) {
         this.#refuse(exchange, 'connect_failed', why);
         return;
@@ -113,20 +113,22 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
   onTunnel(exchange: Exchange<ProxiedRequest>, client: Duct): void {
     const app = this.#apps.get(exchange) ?? null;
     this.#apps.delete(exchange);
-    const { port } = parseAuthority(exchange.head.target);
-    if (app === null || port === null || this.#because !== null) {
+    const { host, port } = parseAuthority(exchange.head.target);
+    const workload = this.#hub.workloadOf({ host, port: port ?? 0 }, this.#socket);
+    if (app === null || typeof workload === 'string' || this.#because !== null) {
       client.socket.destroy();
       app?.socket.destroy();
       return;
     }
-    new InboundConnection(this.#hub, client.socket, this.#arrival(port)).start(null, app);
+    new InboundConnection(this.#hub, client.socket, this.#arrival(workload)).start(null, app);
   }
 
-  #arrival(port: number): Arrival {
-    const protocol = this.#hub.protocolOf(port);
+  #arrival(workload: WorkloadPort): Arrival {
+    const protocol = this.#hub.protocolOf(workload.port);
     const serve = protocol === 'tcp' ? 'tcp' : protocol === 'auto' ? 'detect' : 'http';
     // What TLS agreed on is about the tunnel.
-    return { port, serve, peer: this.#peer, facts: { ...this.#facts, alpn: null }, sni: this.#facts.sni };
+    const { sni } = this.#facts;
+    return { ...workload, serve, peer: this.#peer, facts: { ...this.#facts, alpn: null }, sni };
   }
 
   #refuse(exchange: Exchange<ProxiedRequest>, code: FailureCode, detail: string): void {
@@ -155,6 +157,7 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
   #connectionFacts(): ConnectionFacts {
     const arrival: Arrival = {
       port: 0,
+      host: null,
       serve: 'tcp',
       peer: this.#peer,
       facts: this.#facts,

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Exchange } from '../http/exchange.ts';
 import { H2Server } from '../http/h2-server.ts';
 import type { PeerIdentity } from '../identity/peer.ts';
-import { connectPlain, type PlainConnection } from '../net/connect.ts';
+import type { PlainConnection } from '../net/connect.ts';
 import { isHttp1, isTls } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import type { HandshakeFacts } from '../net/tls.ts';
@@ -30,10 +30,16 @@ import { modeOn, type Snapshot } from './snapshot.ts';
 import { StreamTunnel } from './stream-tunnel.ts';
 import { openTunnel } from './tunnel.ts';
 
-/** How a connection came in. */
-export interface Arrival {
-  /** The workload port that it is for. */
+/** Which port of the workload a connection is for. */
+export interface WorkloadPort {
+  /** The app's own. */
   readonly port: number;
+  /** The address that it was going to when it was redirected; null = the listener's. */
+  readonly host: string | null;
+}
+
+/** How a connection came in. */
+export interface Arrival extends WorkloadPort {
   readonly serve: Service;
   readonly peer: PeerIdentity | null;
   readonly facts: HandshakeFacts | null;
@@ -69,7 +75,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     this.#socket = socket;
     this.#arrival = arrival;
     this.#snapshot = hub.snapshot;
-    this.app = hub.appOn(arrival.port);
+    this.app = hub.appOn(arrival);
     hub.parts.connections.add(this);
     if (arrival.peer !== null) hub.parts.revalidation.watch(arrival.peer, this);
     socket.on('error', ignore);
@@ -100,12 +106,12 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
   }
 
   get authzConnection(): AuthzConnection {
-    const { peer, port, facts, sni } = this.#arrival;
+    const { peer, port, host, facts, sni } = this.#arrival;
     return {
       principal: peer?.id.uri ?? null,
       sourceIp: this.#socket.remoteAddress ?? '',
       sourcePort: this.#socket.remotePort ?? 0,
-      destinationIp: this.#socket.localAddress ?? '',
+      destinationIp: host ?? this.#socket.localAddress ?? '',
       destinationPort: port,
       localPrincipal: peer === null ? null : this.#hub.identity.id,
       sni,
@@ -133,12 +139,12 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
   get policy(): ConnectionPolicy {
     const { snapshot } = this.#hub;
     if (this.#policy !== null && this.#snapshot === snapshot) return this.#policy;
-    const { port, peer, sni } = this.#arrival;
+    const { port, host, peer, sni } = this.#arrival;
     this.#snapshot = snapshot;
     this.#policy = bindConnection(snapshot.authorization, {
       principal: peer?.id.uri ?? null,
       sourceIp: this.#socket.remoteAddress ?? '',
-      destinationIp: this.#socket.localAddress ?? '',
+      destinationIp: host ?? this.#socket.localAddress ?? '',
       destinationPort: port,
       sni,
     });
@@ -147,7 +153,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
 
   /** @param app a connection to the app that was made already, for bytes */
   start(first: Buffer | null, app: PlainConnection | null = null): void {
-    const { settings, clock } = this.#hub.parts;
+    const { clock } = this.#hub.parts;
     const { serve, peer } = this.#arrival;
     this.#unseen = peer === null && (first === null || first.length === 0);
     if (serve === 'tcp' && app !== null) {
@@ -161,7 +167,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     else {
       peek(this.#socket, {
         clock,
-        timeoutMs: settings.detectTimeoutMs,
+        timeoutMs: this.#hub.detectTimeoutMs,
         first,
         decide: isHttp1,
         atEnd: false,
@@ -188,8 +194,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
       peek(this.#socket, { ...options, done: (http, bytes) => this.#heard(http, bytes, null, null) });
       return;
     }
-    const { host, port } = this.app;
-    connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, (why, app) => {
+    this.app.connect((why, app) => {
       if (why !== null || this.#socket.destroyed) {
         app.socket.destroy();
         this.#serveTcp(null);
@@ -219,7 +224,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
       this.onClosed();
     } else if (http === false) {
       this.onClosed();
-      this.#hub.opens(this.#socket, this.#arrival.port, bytes);
+      this.#hub.opens(this.#socket, this.#arrival, bytes);
     } else this.#serveHttp(bytes);
   }
 

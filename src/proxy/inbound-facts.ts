@@ -18,7 +18,10 @@ export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): Co
     negotiated:
       facts !== null && hub.parts.settings.logTls ? { cipher: facts.cipher, group: facts.group } : null,
     sni,
-    localAddress: `${socket.localAddress}:${socket.localPort}`,
+    localAddress:
+      arrival.host === null
+        ? `${socket.localAddress}:${socket.localPort}`
+        : `${arrival.host}:${arrival.port}`,
     remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
     destinationPort: arrival.port === 0 ? null : arrival.port,
   };

@@ -1,7 +1,7 @@
 /** One inbound connection of bytes: let in by external authorizers and policy, joined to the app, asked about again. */
 import type { Socket } from 'node:net';
 import { FAILURES } from '../errors.ts';
-import { connectPlain, type PlainConnection } from '../net/connect.ts';
+import type { PlainConnection } from '../net/connect.ts';
 import { RequestLineScreen } from '../net/detect.ts';
 import type { Splice } from '../net/splice.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
@@ -110,9 +110,8 @@ export class InboundTcp implements TcpArrival {
   }
 
   #connect(opening: TcpOpening): void {
-    const { settings } = this.#parts;
     const { first } = opening;
-    const { host, port, name } = this.#view.app;
+    const { name } = this.#view.app;
     const record = this.#record;
     record.upstreamHost = name;
     const onConnected = (why: string | null, upstream: PlainConnection): void => {
@@ -133,7 +132,7 @@ export class InboundTcp implements TcpArrival {
       if (this.#view.plaintext && !this.#socket.destroyed) this.#socket.resetAndDestroy();
       this.#end();
     };
-    if (opening.app === null) connectPlain({ host, port, timeoutMs: settings.connectTimeoutMs }, onConnected);
+    if (opening.app === null) this.#view.app.connect(onConnected);
     else onConnected(null, opening.app);
   }
 

@@ -14,6 +14,8 @@ import type { IdentityGeneration } from '../identity/svid.ts';
 import type { Trust } from '../identity/trust.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
 import { isTls } from '../net/detect.ts';
+import type { Address } from '../net/listen.ts';
+import type { OriginalDst } from '../net/original-dst.ts';
 import {
   createTerminator,
   type HandshakeFacts,
@@ -32,7 +34,7 @@ import type { Authorizers } from './authorizers.ts';
 import { judgeClient } from './client-judge.ts';
 import type { Connections } from './connections.ts';
 import { HboneConnection, hboneProtocol } from './hbone.ts';
-import { type Arrival, InboundConnection } from './inbound-connection.ts';
+import { type Arrival, InboundConnection, type WorkloadPort } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import { meshTls } from './mesh-tls.ts';
@@ -47,7 +49,8 @@ export interface InboundSettings {
   readonly protocols: readonly { readonly port: number; readonly protocol: PortProtocol }[];
   readonly http: HttpLimits;
   readonly handshakeTimeoutMs: number;
-  readonly detectTimeoutMs: number;
+  /** null = the mesh config's protocolDetectionTimeout. */
+  readonly detectTimeoutMs: number | null;
   readonly connectTimeoutMs: number;
   readonly tcpIdleTimeoutMs: number;
   /** From the moment that an open connection is refused to its end. */
@@ -67,6 +70,12 @@ export interface InboundParts {
   readonly revalidation: Revalidation;
   readonly tracer: () => Tracer | null;
   readonly authorizers: Authorizers;
+  /** Where redirected connections were going; null = none come, or nobody can tell. */
+  readonly originalDst: OriginalDst | null;
+  /** Whether a port is one of Outrider's own listeners: never the app's. */
+  readonly isOwnPort: (port: number) => boolean;
+  /** The inbound listener's own. */
+  readonly port: () => number;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
   /** What all threads share, so that a client may resume its session on any of them. */
   readonly sessions: { readonly ticketSecret: Uint8Array; readonly believed: BelievedChains };
@@ -92,7 +101,7 @@ export class Inbound {
     this.#tls = meshTls(snapshot, parts.settings.compliancePolicy);
     this.#terminator = this.#createTerminator({
       listener: 'inbound',
-      agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw) ?? 0), offered),
+      agree: (offered, raw) => agreedProtocol(this.protocolOf(this.#portOf(raw)), offered),
       onSecure: (socket, peer, facts, raw) => this.#onSecure(socket, peer, facts, raw),
     });
   }
@@ -164,16 +173,25 @@ export class Inbound {
     for (const app of this.#apps.values()) app.sweep(now);
   }
 
+  /** How long a silent client is waited for; 0 = for ever. */
+  get detectTimeoutMs(): number {
+    const { mesh } = this.snapshot.resources;
+    return this.parts.settings.detectTimeoutMs ?? mesh.protocolDetectionTimeoutMs;
+  }
+
   /** The app that serves a workload port. */
-  appOn(port: number): AppDestination {
+  appOn({ port, host: original }: WorkloadPort): AppDestination {
     const { app } = this.parts.settings;
-    const host = app?.host ?? '127.0.0.1';
+    const six = original?.includes(':') === true;
+    const passthrough = app === null && original !== null && this.snapshot.resources.mesh.inboundPassthrough;
+    const host = app?.host ?? (passthrough ? original : six ? '::1' : '127.0.0.1');
     const key = `${host}:${port}`;
     let found = this.#apps.get(key);
     if (found === undefined) {
       found = new AppDestination({
         host,
         port,
+        source: passthrough ? (six ? PASSTHROUGH_SOURCE_6 : PASSTHROUGH_SOURCE) : null,
         clock: this.parts.clock,
         recorder: this.parts.recorder,
         connectTimeoutMs: this.parts.settings.connectTimeoutMs,
@@ -186,14 +204,14 @@ export class Inbound {
 
   /** Takes an accepted socket. */
   accept(raw: Socket): void {
-    const port = this.#portOf(raw);
-    if (port === null) {
-      this.refused(raw, 'no_destination');
+    const workload = this.#workloadFor(raw);
+    if (typeof workload === 'string') {
+      this.refused(raw, workload);
       return;
     }
     this.parts.recorder.connectionAccepted('inbound');
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
-    this.opens(raw, port, null);
+    this.opens(raw, workload, null);
   }
 
   /** Takes a socket that was accepted on the HBONE port: mutual TLS, whatever the mode of the ports behind. */
@@ -220,7 +238,8 @@ export class Inbound {
    *
    * @param bytes what came of it already
    */
-  opens(raw: Socket, port: number, bytes: Buffer | null): void {
+  opens(raw: Socket, workload: WorkloadPort, bytes: Buffer | null): void {
+    const { port, host } = workload;
     const mode = modeOn(this.snapshot, port);
     if (mode === 'STRICT') {
       this.#terminate(raw, bytes);
@@ -229,18 +248,18 @@ export class Inbound {
     const protocol = this.protocolOf(port);
     if (mode === 'DISABLE' && (protocol === 'tcp' || protocol === 'auto')) {
       const serve = protocol === 'tcp' ? 'tcp' : 'detect';
-      this.#begin(raw, { port, serve, peer: null, facts: null, sni: null }, bytes);
+      this.#begin(raw, { port, host, serve, peer: null, facts: null, sni: null }, bytes);
       return;
     }
     const hello = new ClientHelloReader();
     peek<Opening | 'ended'>(raw, {
       clock: this.parts.clock,
-      timeoutMs: this.parts.settings.detectTimeoutMs,
+      timeoutMs: this.detectTimeoutMs,
       first: bytes,
       decide: mode === 'DISABLE' ? begun => tlsOrNot(begun) : begun => hello.look(begun),
       atEnd: 'ended',
       done: (opening, seen) => {
-        if (seen !== null) this.#opened(raw, { port, mode, opening }, seen);
+        if (seen !== null) this.#opened(raw, { workload, mode, opening }, seen);
       },
     });
   }
@@ -248,11 +267,16 @@ export class Inbound {
   /** Its first bytes came, or none for too long; `opening` null = not enough of them. */
   #opened(
     raw: Socket,
-    { port, mode, opening }: { port: number; mode: MtlsMode; opening: Opening | 'ended' | null },
+    {
+      workload,
+      mode,
+      opening,
+    }: { workload: WorkloadPort; mode: MtlsMode; opening: Opening | 'ended' | null },
     bytes: Buffer,
   ): void {
+    const { port, host } = workload;
     if (modeOn(this.snapshot, port) !== mode) {
-      this.opens(raw, port, bytes.length > 0 ? bytes : null);
+      this.opens(raw, workload, bytes.length > 0 ? bytes : null);
       return;
     }
     const protocol = this.protocolOf(port);
@@ -274,7 +298,7 @@ export class Inbound {
       else if (path.terminate) this.#terminate(raw, bytes);
       else {
         const sni = hello?.sni ?? null;
-        this.#begin(raw, { port, serve: path.serve, peer: null, facts: null, sni }, bytes);
+        this.#begin(raw, { port, host, serve: path.serve, peer: null, facts: null, sni }, bytes);
       }
     }
   }
@@ -296,9 +320,39 @@ export class Inbound {
     return protocolOn(this.parts.settings.protocols, port);
   }
 
-  /** The workload port that a connection is for: the app's. */
-  #portOf(_raw: Socket): number | null {
-    return this.parts.settings.app?.port ?? null;
+  /** Of connections that were redirected: what was asked once is kept as long as they live. */
+  readonly #workloads = new WeakMap<Socket, WorkloadPort>();
+
+  /** The workload port that an accepted connection is for: the app's; or why there is none. */
+  #workloadFor(raw: Socket): WorkloadPort | 'no_destination' | 'loop' | 'own_port' {
+    const { settings, originalDst, isOwnPort } = this.parts;
+    if (settings.app !== null) return { port: settings.app.port, host: null };
+    const to = originalDst?.(raw) ?? null;
+    if (to === null) return 'no_destination';
+    // TPROXY keeps the local port; what REDIRECT leads here has the listener's own.
+    if (isOwnPort(to.port)) return to.port === this.parts.port() ? 'loop' : 'own_port';
+    this.#workloads.set(raw, to);
+    return to;
+  }
+
+  #portOf(raw: Socket): number {
+    return this.parts.settings.app?.port ?? this.#workloads.get(raw)?.port ?? 0;
+  }
+
+  /**
+   * The workload port behind an address that a client names itself (HBONE), or why there is none. Where the app is reached
+   * at that address it must be the workload's own: nobody is led on to another host.
+   */
+  workloadOf(
+    { host, port }: Address,
+    { localAddress }: Socket,
+  ): WorkloadPort | 'no_destination' | 'own_port' {
+    const { app } = this.parts.settings;
+    if (app !== null) return app.port === port ? { port, host: null } : 'no_destination';
+    if (port < 1 || port > MAX_PORT) return 'no_destination';
+    if (this.parts.isOwnPort(port)) return 'own_port';
+    const { inboundPassthrough } = this.snapshot.resources.mesh;
+    return inboundPassthrough && host !== localAddress ? 'no_destination' : { host, port };
   }
 
   #begin(socket: Socket, arrival: Arrival, first: Buffer | null): void {
@@ -313,8 +367,8 @@ export class Inbound {
     this.parts.recorder.handshake('inbound', 'success', '');
     this.parts.recorder.negotiated('inbound', facts);
     const port = this.#portOf(raw);
-    const mode = port === null ? 'DISABLE' : modeOn(this.snapshot, port);
-    if (port === null || mode === 'DISABLE') {
+    const mode = port === 0 ? 'DISABLE' : modeOn(this.snapshot, port);
+    if (mode === 'DISABLE') {
       this.refused(raw, 'mtls_disabled');
       return;
     }
@@ -329,7 +383,8 @@ export class Inbound {
     }
     // Who agreed to HTTP/2 speaks it.
     const serve = path.serve === 'detect' && agreesHttp2(facts.alpn) ? 'http' : path.serve;
-    this.#begin(socket, { port, serve, peer, facts, sni: facts.sni }, null);
+    const host = this.#workloads.get(raw)?.host ?? null;
+    this.#begin(socket, { port, host, serve, peer, facts, sni: facts.sni }, null);
   }
 
   #onRefused(reason: string, raw: Socket): void {
@@ -357,8 +412,12 @@ function mayResume({ authorization }: Snapshot, { minVersion }: TlsSettings): bo
   return minVersion === 'TLSv1.3' || !looksAtServerName(authorization);
 }
 
+const MAX_PORT = 65_535;
+/** Istio's: capture leaves alone what comes from here, on its way to the pod's own address. */
+const PASSTHROUGH_SOURCE = '127.0.0.6';
+const PASSTHROUGH_SOURCE_6 = '::6';
 const NO_ALPN: readonly string[] = [];
-const NOBODY: Arrival = { port: 0, serve: 'tcp', peer: null, facts: null, sni: null };
+const NOBODY: Arrival = { port: 0, host: null, serve: 'tcp', peer: null, facts: null, sni: null };
 /** A hello that nobody read: TLS is refused, whatever it says. */
 const UNREAD: ClientHello = { sni: null, alpn: NO_ALPN };
 

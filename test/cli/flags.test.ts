@@ -28,6 +28,7 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     workloadApi: null,
     spiffeId: null,
     app: null,
+    capture: 'redirect',
     inbound: { host: '0.0.0.0', port: 15006 },
     hbone: null,
     outbound: { host: '127.0.0.1', port: 15001 },
@@ -55,7 +56,7 @@ t.test('without flags, run listens on the ports of Istio and decides nothing els
     handshakeTimeoutMs: 5_000,
     idleTimeoutMs: 3_600_000,
     responseTimeoutMs: 0,
-    detectTimeoutMs: 5_000,
+    detectTimeoutMs: null,
   });
   t.same(structuredClone(said), said, 'settings cross threads');
 });
@@ -71,6 +72,7 @@ t.test('every flag of run is taken, in both forms', async t => {
     configPaths: ['a.yaml', 'b'],
     certsDir: '/c',
     app: { host: '127.0.0.1', port: 8080 },
+    capture: null,
     inbound: { host: '::1', port: 0 },
     hbone: null,
     outbound: { host: '127.0.0.1', port: 15999 },
