@@ -21,14 +21,14 @@ import { ParseFault, type ResponseHead } from './h1-parser.ts';
 import { DROP_EXPECT, type RequestEdits } from './h1-write.ts';
 import * as h2 from './h2-frames.ts';
 import { type H2RequestHead, trailersOf } from './h2-head.ts';
+import { RequestBody } from './h2-request-body.ts';
 import type { H2Server } from './h2-server.ts';
-import { H2Stream, kept } from './h2-stream.ts';
+import { H2Stream } from './h2-stream.ts';
 import { H2Tunnel } from './h2-tunnel.ts';
 import { encodeLocalHead, encodeResponse, encodeTrailers } from './h2-write.ts';
 import { writeAnswer } from './local-answer.ts';
 import { Outbox } from './outbox.ts';
 import { failureAnswer, grpcTrailers, localResponse } from './reply.ts';
-import { RetryCopy } from './retry-copy.ts';
 
 const MAX_ATTEMPTS = 3;
 /** RFC 9110 9.2.2. */
@@ -48,15 +48,8 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   /** A final response has begun. */
   responded = false;
   readonly #server: H2Server<C>;
-  /** Content that came and is not on its way. */
-  readonly #requestOut = new Outbox();
-  /** The same, framed as an HTTP/1.1 upstream wants it. */
-  #framed: Outbox | null = null;
-  #requestTrailers = '';
+  readonly #body: RequestBody;
   #upstream: UpstreamStream | null = null;
-  #copy: RetryCopy | null = null;
-  #collector: { readonly limit: number; readonly done: BodyDone } | null = null;
-  #joined = 0;
   /** The client was told to send its body, by us. */
   #continued = false;
   #tunnel: H2Tunnel | null = null;
@@ -72,6 +65,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     super(server, id);
     this.#server = server;
     this.head = head;
+    this.#body = new RequestBody(head);
     this.#asked = head.grpc && isGrpcContent(head.valueOf(CONTENT_TYPE)) ? new GrpcMessages() : null;
   }
 
@@ -120,17 +114,16 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     }
     this.attempts++;
     this.#upstream = upstream;
-    // What came since was not sent before, and is part of the copy from now on.
-    this.#keepCopy(this.#copy === null ? 0 : this.#copy.repeat(this.#requestOut));
-    const whole = this.#complete && this.#requestTrailers === '' && this.#requestOut.empty;
+    this.#body.begin();
+    const whole = this.#complete && this.#body.trailers === '' && this.#body.empty;
     const drop = this.#continued ? DROP_EXPECT : 0;
     const request = { head: this.head, edits: this.#handshake(upstream, edits), drop };
-    const body = this.#framedFor(upstream);
-    if (this.#complete && !whole) this.#frameEnd(upstream);
+    const body = this.#body.framedFor(upstream);
+    if (this.#complete && !whole) this.#body.endFor(upstream);
     upstream.begin(this, request, body, whole, false);
     if (this.#complete)
       upstream.requestComplete(
-        upstream.bare ? this.#requestTrailers : '',
+        upstream.bare ? this.#body.trailers : '',
         this.#server.limits.responseTimeoutMs,
       );
     else if (!upstream.backedUp) this.release();
@@ -154,26 +147,6 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     return { ...edits, added: edits.added + key };
   }
 
-  /** What is there of the body, as `upstream` wants it. */
-  #framedFor(upstream: UpstreamStream): Outbox {
-    if (upstream.bare || this.head.framing !== 'chunked') return this.#requestOut;
-    this.#framed ??= new Outbox();
-    for (const piece of this.#requestOut.pieces) {
-      if (piece.length === 0) continue;
-      this.#framed.text(`${piece.length.toString(16)}\r\n`);
-      this.#framed.data(piece as Buffer);
-      this.#framed.text('\r\n');
-    }
-    this.#requestOut.clear();
-    return this.#framed;
-  }
-
-  #frameEnd(upstream: UpstreamStream): void {
-    if (upstream.bare || this.head.framing !== 'chunked') return;
-    this.#framed ??= new Outbox();
-    this.#framed.text(`0\r\n${this.#requestTrailers}\r\n`);
-  }
-
   onData(bytes: Buffer, borrowed: boolean, more: boolean): void {
     if (this.#tunnel !== null) {
       this.#tunnel.receive(borrowed ? Buffer.from(bytes) : bytes);
@@ -191,14 +164,12 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     this.#asked?.feed(bytes);
     const upstream = this.#upstream;
     if (upstream === null) {
-      this.#requestOut.data(kept(bytes));
-      this.#joined = this.#requestOut.join(this.#joined);
+      this.#body.hold(bytes);
       this.#collected();
       return;
     }
-    this.#requestOut.data(bytes);
-    this.#keepCopy(0);
-    if (!upstream.write(this.#framedFor(upstream), more)) this.holdBack();
+    this.#body.add(bytes);
+    if (!upstream.write(this.#body.framedFor(upstream), more)) this.holdBack();
   }
 
   onEnd(): void {
@@ -225,13 +196,13 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
       this.#malformed('content-length is more than the body');
       return;
     }
-    this.#requestTrailers = trailers;
-    if (this.#collector !== null) this.#collected();
+    this.#body.trailers = trailers;
+    this.#collected();
     const upstream = this.#upstream;
     // An upgrade or CONNECT was whole from the start.
     if (upstream === null || head.upgrade !== null || head.method === 'CONNECT') return;
-    this.#frameEnd(upstream);
-    const body = this.#framedFor(upstream);
+    this.#body.endFor(upstream);
+    const body = this.#body.framedFor(upstream);
     if (!body.empty) upstream.write(body, false);
     upstream.requestComplete(upstream.bare ? trailers : '', this.#server.limits.responseTimeoutMs);
   }
@@ -250,17 +221,9 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     this.reply('bad_request', 'bytes sent before the tunnel was open', 'early_data');
   }
 
-  /** Only what is whole may be sent again. */
-  #keepCopy(from: number): void {
-    const { pieces } = this.#requestOut;
-    if (pieces.length === from || this.#copy?.whole === false) return;
-    this.#copy ??= new RetryCopy();
-    this.#copy.keep(pieces, from);
-  }
-
   collectBody(limit: number, done: BodyDone): void {
     if (this.#over) return;
-    this.#collector = { limit, done };
+    this.#body.collect(limit, done);
     if (this.#collected()) return;
     if (this.head.expectContinue && !this.#continued) {
       this.#continued = true;
@@ -269,15 +232,11 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     this.release();
   }
 
+  /** @returns whether nobody waits for more of the body before it is sent on */
   #collected(): boolean {
-    const collector = this.#collector;
-    if (collector === null) return true;
-    const { limit, done } = collector;
-    if (!this.remoteEnded && this.#requestOut.bytes <= limit) return false;
-    this.#collector = null;
+    if (this.#body.collects(this.remoteEnded)) return false;
     if (!this.remoteEnded) this.holdBack();
-    const body = Buffer.concat(this.#requestOut.pieces as Buffer[]).subarray(0, limit);
-    done(body, this.remoteEnded && this.#requestOut.bytes <= limit);
+    this.#body.handOver(this.remoteEnded);
     return true;
   }
 
@@ -485,7 +444,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   /** RFC 9110 9.2.2, RFC 9113 8.7: what was not processed, or is idempotent and met a stale connection; and is whole. */
   #repeatable(kind: string, upstream: UpstreamStream): boolean {
     if (this.attempts >= MAX_ATTEMPTS || this.head.upgrade !== null) return false;
-    if (this.#copy !== null && !this.#copy.whole) return false;
+    if (!this.#body.repeatable) return false;
     if (this.head.expectContinue && !this.#continued) return false;
     if (kind === 'refused') return true;
     return kind === 'reset' && upstream.requests >= 2 && IDEMPOTENT.has(this.head.method);
@@ -550,8 +509,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#collector = null;
-    this.#requestOut.clear();
+    this.#body.clear();
     this.#server.handler.onFinished(this);
   }
 }
