@@ -153,7 +153,7 @@ interface KnownLeaf {
  * PeerIdentity. Dates, chain and trust domain are judged each time. Only the believed are kept, so strangers cannot fill it.
  */
 const KNOWN = new Map<string, KnownLeaf>();
-const MAX_KNOWN = 1_000; // about 3 MB; emptied when full, which costs each peer one reading
+const MAX_KNOWN = 250; // under 1 MB; emptied when full, which costs each peer one reading, some microseconds of a handshake
 
 function keep(digest: string, leaf: KnownLeaf): void {
   if (KNOWN.size >= MAX_KNOWN) KNOWN.clear();
