@@ -12,6 +12,7 @@ import { CoarseClock } from './net/clock.ts';
 import type { Listener, ListenOptions } from './net/listen.ts';
 import { listen } from './net/listen.ts';
 import { type OriginalDst, originalDst, WITHOUT_FFI } from './net/original-dst.ts';
+import { watchOwnConnections } from './net/own-connections.ts';
 import { complyEverywhere } from './net/tls-defaults.ts';
 import { Authorizers } from './proxy/authorizers.ts';
 import { Clusters } from './proxy/clusters.ts';
@@ -166,6 +167,10 @@ class DataPlane {
       clusters: this.#clusters,
       peers,
       tracer: () => this.#tracer,
+      originalDst: original,
+      isOwnPort: port => this.#isOwnPort(port),
+      detectTimeoutMs: settings.detectTimeoutMs,
+      warn: log.warn,
     });
     this.#sweep = setInterval(() => {
       this.#inbound.sweep(clock.now);
@@ -182,6 +187,7 @@ class DataPlane {
   #originalDst(): OriginalDst | null {
     const { capture } = this.#start.settings;
     if (capture === null) return null;
+    watchOwnConnections();
     const original = originalDst(capture);
     if (original === null && this.#start.id === 1) log.warn(WITHOUT_FFI, { capture });
     return original;

@@ -4,6 +4,7 @@
  * chunk. The reader must be done with the bytes when it returns.
  */
 import { connect, type Socket } from 'node:net';
+import { rememberOwn } from './own-connections.ts';
 
 /** Bulk reads take what the kernel has, up to this. */
 const READ_BUFFER_BYTES = 128 * 1024;
@@ -56,6 +57,7 @@ export function connectPlain(
     clearTimeout(timer);
     socket.off('connect', onConnect).off('close', onClose);
     if (why !== null) socket.destroy();
+    else rememberOwn(socket);
     done(why, connection);
   };
   const onConnect = (): void => settle(null);

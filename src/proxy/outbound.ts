@@ -9,12 +9,16 @@ import type { Clock, Duct, Exchange, HttpLimits, RequestHandler } from '../http/
 import { DROP_PROTO, DROP_XFCC } from '../http/h1-write.ts';
 import { H2Server } from '../http/h2-server.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
+import type { Address } from '../net/listen.ts';
+import type { OriginalDst } from '../net/original-dst.ts';
+import { isOwnConnection } from '../net/own-connections.ts';
 import type { Splice } from '../net/splice.ts';
 import { normaliseTarget, pathOf } from '../policy/normalise.ts';
 import { AccessRecord, type ConnectionFacts } from '../telemetry/record.ts';
 import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
 import { parseAuthority } from './authority.ts';
+import { routeCaptured } from './captured.ts';
 import type { Cluster, EndpointTarget } from './cluster.ts';
 import type { Clusters } from './clusters.ts';
 import type { ConnectionRow, Connections, OpenConnection } from './connections.ts';
@@ -38,6 +42,13 @@ export interface OutboundParts {
   readonly clusters: Clusters;
   readonly peers: PeerWatch;
   readonly tracer: () => Tracer | null;
+  /** Where redirected connections were going; null = none come, or nobody can tell. */
+  readonly originalDst: OriginalDst | null;
+  /** Whether a port is one of Outrider's own listeners. */
+  readonly isOwnPort: (port: number) => boolean;
+  /** How long an app's first bytes are waited for; null = the mesh config's protocolDetectionTimeout. */
+  readonly detectTimeoutMs: number | null;
+  readonly warn: (message: string, fields: Record<string, unknown>) => void;
 }
 
 export class Outbound {
@@ -63,18 +74,54 @@ export class Outbound {
     this.parts.clusters.replace(snapshot);
   }
 
-  /** A connection to the outbound port: HTTP/1.1 as to a proxy, or HTTP/2 by prior knowledge. */
+  /**
+   * A connection to the outbound port: HTTP/1.1 as to a proxy, or HTTP/2 by prior knowledge; or one that the kernel led
+   * here on its way to somebody else.
+   */
   accept(raw: Socket): void {
     this.#count(raw);
-    if (this.draining) raw.destroy();
-    else new OutboundConnection(this, raw).serveHttp();
+    if (this.draining) {
+      raw.destroy();
+      return;
+    }
+    const to = this.parts.originalDst?.(raw) ?? null;
+    if (to === null || isAddressedTo(raw, to)) new OutboundConnection(this, raw).serveHttp(null);
+    // By the next turn what this thread connected to has told its own address.
+    else setImmediate(() => this.#acceptCaptured(raw, to));
+  }
+
+  #acceptCaptured(raw: Socket, to: Address): void {
+    if (raw.destroyed) return;
+    const connection = new OutboundConnection(this, raw, to);
+    const own = isOwnConnection(raw, to);
+    if (own) this.#warnOfLoop(to);
+    if (own || this.#isOwn(raw, to)) connection.refuseLoop();
+    else connection.serveCaptured(to);
+  }
+
+  #isOwn({ remoteAddress }: Socket, { host, port }: Address): boolean {
+    // Who connects to an address of this host comes from it.
+    return this.parts.isOwnPort(port) && (host === remoteAddress || /^(?:127\.|::1$)/.test(host));
+  }
+
+  #warned = false;
+
+  #warnOfLoop({ host, port }: Address): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    this.parts.warn(
+      "Outrider's own connections are captured: the rules exempt another uid and gid than it has",
+      {
+        destination: `${host}:${port}`,
+      },
+    );
   }
 
   /** A connection to a Sidecar egress TCP listener: bytes to one service. */
   acceptTcp(raw: Socket, host: string, port: number): void {
     this.#count(raw);
     if (this.draining) raw.destroy();
-    else new OutboundConnection(this, raw).serveTcp(host, port);
+    else new OutboundConnection(this, raw).serveTcp(this.parts.clusters.find(host, port, null), null);
   }
 
   #count(raw: Socket): void {
@@ -82,6 +129,11 @@ export class Outbound {
     recorder.connectionAccepted('outbound');
     raw.once('close', () => recorder.connectionClosed('outbound'));
   }
+}
+
+/** Nobody redirected it. */
+function isAddressedTo({ localAddress, localPort }: Socket, { host, port }: Address): boolean {
+  return port === localPort && host === localAddress;
 }
 
 const NO_BYTES = { fromClient: null, fromUpstream: null };
@@ -104,14 +156,46 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
   #responseBytes = 0;
   /** One a destination, since metric series hang on it. */
   #facts = new Map<Cluster | null, ConnectionFacts>();
+  /** Where the app addressed it to; null = to Outrider. */
+  #original: Address | null;
+  /** Of the app's own TLS. */
+  #sni: string | null = null;
 
-  constructor(hub: Outbound, socket: Socket) {
+  constructor(hub: Outbound, socket: Socket, original: Address | null = null) {
     this.#hub = hub;
     this.#socket = socket;
+    this.#original = original;
     hub.parts.connections.add(this);
   }
 
-  serveHttp(): void {
+  serveCaptured(to: Address): void {
+    const { clusters, clock, detectTimeoutMs } = this.#hub.parts;
+    const { mesh } = this.#hub.snapshot.resources;
+    const timeoutMs = detectTimeoutMs ?? mesh.protocolDetectionTimeoutMs;
+    routeCaptured(this.#socket, to, { clusters, clock, timeoutMs }, captured => {
+      if (captured.as === 'http') this.serveHttp(captured.first);
+      else if (captured.as === 'loop') this.refuseLoop();
+      else if (captured.as === 'gone') this.onClosed();
+      else {
+        this.#sni = captured.sni;
+        this.serveTcp(captured.cluster, captured.first);
+      }
+    });
+  }
+
+  /** It leads back here. */
+  refuseLoop(): void {
+    const record = new AccessRecord(this.#factsOf(null));
+    record.requestProtocol = 'tcp';
+    record.protocol = null;
+    record.flag = FAILURES.no_route.flag;
+    record.details = 'loop';
+    this.#socket.resetAndDestroy();
+    this.#hub.parts.recorder.refuseConnection(record);
+    this.onClosed();
+  }
+
+  serveHttp(first: Buffer | null): void {
     const { http, clock, recorder } = this.#hub.parts;
     serveHttp<ProxiedRequest>(this.#socket, {
       handler: this,
@@ -119,7 +203,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       clock,
       report: reason => recorder.http2Ended('outbound', reason),
       alpn: null,
-      first: null,
+      first,
       begun: loop => this.#begun(loop),
     });
   }
@@ -142,7 +226,9 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       this.#connect(exchange, host, port ?? 443);
       return;
     }
-    const cluster = clusters.findHttp(head.host);
+    const original = this.#original;
+    const cluster =
+      original === null ? clusters.findHttp(head.host) : clusters.findHttpAt(head.host, original);
     const request = new ProxiedRequest(exchange, this.#factsOf(cluster), recorder);
     if (cluster === null) {
       exchange.reply('no_route', '', 'no_route');
@@ -289,11 +375,11 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     this.#hub.parts.connections.delete(this);
   }
 
-  serveTcp(host: string, port: number): void {
-    const { clusters, recorder, clock, tcpIdleTimeoutMs } = this.#hub.parts;
+  /** @param first what the app sent already */
+  serveTcp(cluster: Cluster | null, first: Buffer | null): void {
+    const { recorder, clock, tcpIdleTimeoutMs } = this.#hub.parts;
     const socket = this.#socket;
     this.#protocol = 'tcp';
-    const cluster = clusters.find(host, port, null);
     const facts = this.#factsOf(cluster);
     const record = new AccessRecord(facts);
     record.requestProtocol = 'tcp';
@@ -330,7 +416,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
         clock,
         idleTimeoutMs: poolOf(cluster.spec.policy).tcpIdleTimeoutMs ?? tcpIdleTimeoutMs,
         record,
-        first: NO_BYTES,
+        first: { fromClient: first, fromUpstream: null },
         done: () => {
           target.active--;
           finish();
@@ -357,10 +443,13 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       security: 'unknown',
       tlsVersion: null,
       negotiated: null,
-      sni: null,
-      localAddress: `${socket.localAddress}:${socket.localPort}`,
+      sni: this.#sni,
+      localAddress:
+        this.#original === null
+          ? `${socket.localAddress}:${socket.localPort}`
+          : `${this.#original.host}:${this.#original.port}`,
       remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
-      destinationPort: null,
+      destinationPort: this.#original?.port ?? null,
     };
     // Before the first connection the peer is not known: ask again next time.
     if (!tls || facts.destinationPrincipal !== null) this.#facts.set(cluster, facts);

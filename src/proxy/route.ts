@@ -10,6 +10,7 @@ import type {
   TrafficPolicy,
   Workload,
 } from '../config/resources.ts';
+import { parseAddress } from '../policy/address.ts';
 import { hostMatches } from './authority.ts';
 import type { Speaks } from './h2-upstream.ts';
 
@@ -100,12 +101,23 @@ function servicePort(entry: ServiceEntry, port: number | null): ServicePort | nu
   return http.length === 1 ? (http[0] ?? null) : null;
 }
 
-/** Everything about one service port that the files say. */
+/** Where a captured connection was going, and whether only the endpoint there will do. */
+export interface RouteOriginal {
+  readonly host: string;
+  readonly port: number;
+  readonly endpoint: boolean;
+}
+
+/**
+ * Everything about one service port that the files say.
+ * @param original resolution NONE: the connection goes on to there
+ */
 export function routeSpec(
   resources: Resources,
   workload: Workload,
   host: string,
   found: { entry: ServiceEntry; port: ServicePort },
+  original: RouteOriginal | null = null,
 ): RouteSpec {
   const { entry, port } = found;
   const rule = ruleFor(resources, workload, entry, host);
@@ -113,21 +125,31 @@ export function routeSpec(
   // STATIC without endpoints has none: its name is not looked up.
   const named =
     entry.resolution === 'NONE' || (entry.resolution !== 'STATIC' && entry.endpoints.length === 0);
-  const endpoints = named ? [{ ...NO_ENDPOINT, address: host }] : entry.endpoints;
+  const here = entry.resolution === 'NONE' ? original : null;
+  const endpoints = named ? [{ ...NO_ENDPOINT, address: here?.host ?? host }] : entry.endpoints;
+  const portOf = (endpoint: ServiceEndpoint): number =>
+    here?.port ?? endpoint.ports[port.name] ?? port.targetPort ?? port.number;
+  const isThere = (endpoint: ServiceEndpoint): boolean =>
+    original?.endpoint !== true ||
+    (portOf(endpoint) === original.port && sameAddress(endpoint.address, original.host));
   return {
     host,
     http: httpOf(port, policy, resources.mesh),
     port,
     entry,
     policy,
-    endpoints: endpoints.map(endpoint => ({
+    endpoints: endpoints.filter(isThere).map(endpoint => ({
       address: endpoint.address,
-      port: endpoint.ports[port.name] ?? port.targetPort ?? port.number,
+      port: portOf(endpoint),
       weight: endpoint.weight > 0 ? endpoint.weight : 1,
       security: securityOf({ resources, host, entry, port, policy, endpoint }),
       tunnel: endpoint.labels['networking.istio.io/tunnel'] === 'http',
     })),
   };
+}
+
+function sameAddress(a: string, b: string): boolean {
+  return a === b || parseAddress(a)?.join() === parseAddress(b)?.join();
 }
 
 /**
