@@ -7,6 +7,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 COPY tsconfig.json LICENSE ./
 COPY bin bin
+COPY config/inject config/inject
 COPY scripts scripts
 COPY src src
 # The Node that package-lock.json pins builds the bundle and goes into the image: the one that the tests ran on.

@@ -20,7 +20,7 @@ export const APP_PATH = '/opt/outrider';
 const UID = 1337;
 
 // package.json makes the .js files modules; the rest is what the licences ask to be handed on.
-const APP_FILES = ['bin', 'package.json', 'LICENSE'];
+const APP_FILES = ['bin', 'package.json', 'LICENSE', 'config/inject'];
 
 // Debian's packages of the libraries that Node is linked with; their licences go along with them.
 const LIBRARY_PACKAGES = ['libc6', 'libgcc-s1', 'libstdc++6', 'libatomic1'];

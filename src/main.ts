@@ -16,6 +16,7 @@ const USAGE = `usage: outrider COMMAND [flags]
   certs init|issue|revoke|show development certificates, and what is in a certificate folder
   inject -f FILE               pod specs in, pod specs with the sidecar out
   healthcheck [--port 15021]   exit 0 when the sidecar on this machine is ready
+  drain [--port 15000]         tell the sidecar on this machine to drain
 
   --version, --help; every command has --help
 `;
@@ -54,12 +55,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     return carryOut(parseCerts(args), async options => (await import('./cli/certs.ts')).runCerts(options));
   },
   inject: async args => {
-    const { parseInject } = await import('./cli/command-flags.ts');
-    return carryOut(parseInject(args), async () => failed(1, 'inject is not supported yet'));
+    const { parseInject } = await import('./cli/inject-flags.ts');
+    return carryOut(parseInject(args), async flags => (await import('./cli/inject.ts')).runInject(flags));
   },
   healthcheck: async args => {
     const { parseHealthcheck, runHealthcheck } = await import('./cli/healthcheck.ts');
     return carryOut(parseHealthcheck(args, readEnvironment()), runHealthcheck);
+  },
+  drain: async args => {
+    const { parseDrain, runDrain } = await import('./cli/drain.ts');
+    return carryOut(parseDrain(args, readEnvironment()), runDrain);
   },
 };
 

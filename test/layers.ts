@@ -7,9 +7,10 @@ const LIBRARIES = ['net', 'http', 'identity', 'policy', 'upstream', 'telemetry']
 /** Layer → the layers it may import values from, besides itself. Types of `config` everyone may import. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: ['cli', 'app', 'config', 'errors'],
-  cli: ['app', 'proxy', ...LIBRARIES, 'config', 'errors'],
+  cli: ['app', 'inject', 'proxy', ...LIBRARIES, 'config', 'errors'],
   app: ['worker', 'messages', 'admin', 'proxy', ...LIBRARIES, 'config', 'errors'],
   admin: [...LIBRARIES, 'config', 'errors'],
+  inject: ['identity', 'telemetry', 'config', 'errors'],
   worker: ['messages', 'proxy', ...LIBRARIES, 'config', 'errors'],
   messages: ['proxy', ...LIBRARIES, 'config', 'errors'], // types only: what crosses threads is data
   proxy: [...LIBRARIES, 'config', 'errors'],

@@ -27,7 +27,7 @@ t.test('--help lists every command on standard output', async t => {
   const { code, stdout, stderr } = await outrider('--help');
   t.equal(code, 0);
   t.equal(stderr, '');
-  for (const command of ['run', 'demo', 'check', 'explain', 'certs', 'inject', 'healthcheck']) {
+  for (const command of ['run', 'demo', 'check', 'explain', 'certs', 'inject', 'healthcheck', 'drain']) {
     t.match(stdout, new RegExp(`^  ${command} `, 'm'));
   }
 });

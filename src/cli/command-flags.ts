@@ -179,23 +179,6 @@ function readHeader(text: string): { name: string; value: string } {
   throw new WrongLine(`--header must be 'NAME: VALUE', not ${JSON.stringify(text)}`);
 }
 
-export const INJECT_USAGE: Usage = {
-  command: 'inject',
-  synopsis: 'inject -f FILE',
-  about: 'Pod specs in, pod specs with the sidecar out, on standard output.',
-  positionals: null,
-  flags: [{ name: 'file', short: 'f', value: 'FILE', help: 'the pod specs; - for standard input' }],
-};
-
-/** Parses the line of `inject`. */
-export function parseInject(args: readonly string[]): Parsed<{ readonly file: string }> {
-  return parse(INJECT_USAGE, args, line => {
-    const file = one(line, 'file');
-    if (!file) throw new WrongLine('-f FILE is needed; - for standard input');
-    return { file };
-  });
-}
-
 function read<T>(line: Line, flag: string, as: (name: string, text: string) => T): T | null {
   const text = one(line, flag);
   return text === null ? null : as(`--${flag}`, text);

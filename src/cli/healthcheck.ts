@@ -1,19 +1,29 @@
 /** `outrider healthcheck`: is the sidecar on this machine ready? For a container's HEALTHCHECK, which has no shell. */
 
 import { get } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Environment, flagVariable, variableName } from '../config/environment.ts';
 import { DEFAULT_LISTENERS } from '../config/settings.ts';
 import { readHostPort, readWhole } from './flag-values.ts';
 import { one, type Parsed, parse, type Usage } from './flags.ts';
 
 const DEADLINE_MS = 2_000; // under the 3 s after which the image's HEALTHCHECK kills the probe
+const AGAIN_MS = 200;
+const MAX_WAIT_S = 86_400; // a day
 const MAX_TEXT = 1_024; // characters kept of the answer; only its first line is shown
+
+export interface HealthcheckFlags {
+  /** The health port on 127.0.0.1. */
+  readonly port: number;
+  /** How long to ask again, in ms. */
+  readonly waitMs: number;
+}
 
 const USAGE: Usage = {
   command: 'healthcheck',
-  synopsis: 'healthcheck [--port PORT]',
+  synopsis: 'healthcheck [--port PORT] [--wait SECONDS]',
   about: `Asks the sidecar on this machine whether it is ready: exit code 0 when it is, 1 when it is not or does not
-answer within ${DEADLINE_MS / 1_000} seconds.`,
+answer within ${DEADLINE_MS / 1_000} seconds. With --wait it asks again until it is ready or the time is over.`,
   positionals: null,
   flags: [
     {
@@ -21,24 +31,38 @@ answer within ${DEADLINE_MS / 1_000} seconds.`,
       value: 'PORT',
       help: `the health port on 127.0.0.1; default that of OUTRIDER_HEALTH, else ${DEFAULT_LISTENERS.health.port}`,
     },
+    { name: 'wait', value: 'SECONDS', help: 'how long to ask again; default 0' },
   ],
 };
 
 /** Parses the line; the port is the one that `run` has in the same environment unless the line says otherwise. */
-export function parseHealthcheck(args: readonly string[], environment: Environment): Parsed<number> {
+export function parseHealthcheck(
+  args: readonly string[],
+  environment: Environment,
+): Parsed<HealthcheckFlags> {
   return parse(USAGE, args, line => {
+    const wait = one(line, 'wait');
+    const waitMs = wait === null ? 0 : readWhole('--wait', wait, 0, MAX_WAIT_S) * 1_000;
     const text = one(line, 'port');
-    if (text !== null) return readWhole('--port', text, 1, 65_535);
+    if (text !== null) return { port: readWhole('--port', text, 1, 65_535), waitMs };
     const health = flagVariable(environment, 'health');
-    return health === null
-      ? DEFAULT_LISTENERS.health.port
-      : readHostPort(variableName('health'), health, '', false).port;
+    const port =
+      health === null
+        ? DEFAULT_LISTENERS.health.port
+        : readHostPort(variableName('health'), health, '', false).port;
+    return { port, waitMs };
   });
 }
 
 /** The command: one line on standard output when ready, on standard error when not. */
-export async function runHealthcheck(port: number): Promise<0 | 1> {
-  const { code, line } = await healthcheck(port);
+export async function runHealthcheck({ port, waitMs }: HealthcheckFlags): Promise<0 | 1> {
+  const until = performance.now() + waitMs;
+  let answer = await healthcheck(port);
+  while (answer.code !== 0 && performance.now() < until) {
+    await sleep(Math.min(AGAIN_MS, Math.max(0, until - performance.now())));
+    answer = await healthcheck(port);
+  }
+  const { code, line } = answer;
   (code === 0 ? process.stdout : process.stderr).write(`${line}\n`);
   return code;
 }

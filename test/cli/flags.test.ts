@@ -2,8 +2,9 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { parseCheck, parseDemo, parseExplain, parseInject } from '../../src/cli/command-flags.ts';
+import { parseCheck, parseDemo, parseExplain } from '../../src/cli/command-flags.ts';
 import { helpOf, type Parsed } from '../../src/cli/flags.ts';
+import { parseInject } from '../../src/cli/inject-flags.ts';
 import { parseRun, RUN_USAGE } from '../../src/cli/run-flags.ts';
 import type { Environment } from '../../src/config/environment.ts';
 import { parseDownwardLabels } from '../../src/config/pod-files.ts';
@@ -331,9 +332,35 @@ t.test('the app is never the own inbound port', async t => {
   t.match(run('--certs=/c --app 10.0.0.9:15006'), { ok: true }, 'on another host it is another port');
 });
 
-t.test('inject reads -f', async t => {
-  t.same(parseInject(['-f', '-']), { ok: true, value: { file: '-' } });
-  t.match(parseInject([]), { ok: false, exitCode: 2, message: /^inject: -f FILE is needed/ });
+t.test('inject reads files and what the sidecar is made of', async t => {
+  t.match(parseInject(['-f', '-']), {
+    ok: true,
+    value: {
+      files: ['-'],
+      identity: 'csi',
+      imagePullPolicy: null,
+      configMap: null,
+      classic: false,
+      template: null,
+    },
+  });
+  const line =
+    '-f a.yaml -f b.yaml --identity spire --spire-socket agent.sock --config-map policies --image x/y:1';
+  t.match(parseInject(line.split(' ')), {
+    ok: true,
+    value: { files: ['a.yaml', 'b.yaml'], spireSocket: 'agent.sock', configMap: 'policies', image: 'x/y:1' },
+  });
+  for (const [wrong, message] of [
+    ['', /-f FILE is needed/],
+    ['-f - -f -', /given twice/],
+    ['-f a --identity vault', /--identity must be one of csi, spire, secret/],
+    ['-f a --spire-socket s', /goes with --identity spire/],
+    ['-f a --identity spire --spire-socket ../s', /must be the name of a file/],
+    ['-f a --config-map a/b', /must be a Kubernetes name/],
+    ['-f a --image-pull-policy sometimes', /must be one of Always/],
+  ] as const) {
+    t.match(parseInject(wrong.split(' ').filter(Boolean)), { ok: false, exitCode: 2, message }, wrong);
+  }
 });
 
 t.test('no word of a line makes the parser throw or trip over a prototype', async t => {

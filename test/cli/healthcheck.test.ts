@@ -85,5 +85,5 @@ t.test('it asks on the port that the environment gives the sidecar', async t => 
 t.test('--help says what it does', async t => {
   const { code, stdout } = await probe('--help');
   t.equal(code, 0);
-  t.match(stdout, /^usage: outrider healthcheck \[--port PORT\]\n/);
+  t.match(stdout, /^usage: outrider healthcheck \[--port PORT\] \[--wait SECONDS\]\n/);
 });
