@@ -18,6 +18,8 @@ import { HpackEncoder } from './hpack-encoder.ts';
 /** Streams that we reset and whose frames may still be under way. */
 const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
+/** What is read after the end, and thrown away. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
 /** A peer that takes not one byte for so long is not coming back. */
 const STALL_MS = 60_000;
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
@@ -74,6 +76,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   readonly #born: number;
   readonly #headerTimeoutMs: number;
   #paused = false;
+  #unread = 0;
   #onDrain = (): void => this.#drained();
 
   constructor(
@@ -123,7 +126,12 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
 
   /** @param borrowed the bytes are overwritten by the next read */
   protected read(chunk: Buffer, borrowed: boolean): void {
-    if (this.over) return;
+    if (this.over) {
+      // It is read on so that our last words arrive, not for as long as it likes to send.
+      this.#unread += chunk.length;
+      if (this.#unread > MAX_UNREAD_BYTES) this.duct.socket.destroy();
+      return;
+    }
     this.#frames.read(chunk, borrowed, this.clock.now);
     if (!this.output.stalled || this.#paused) return;
     this.#paused = true;
