@@ -4,7 +4,9 @@
  */
 import { type Admin, createAdmin } from './admin/server.ts';
 import { startApp } from './child.ts';
+import { type AppProbe, parseAppProbes } from './config/app-probes.ts';
 import { workerCount } from './config/cpu-limit.ts';
+import { readEnvironment } from './config/environment.ts';
 import { loadManifests } from './config/manifest.ts';
 import type { Fault, Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
@@ -144,6 +146,7 @@ class Sidecar {
       },
       addresses: { admin: settings.admin, health: settings.health, telemetry: settings.telemetry },
       adminHosts: settings.adminHosts,
+      appProbes: appProbes(),
       onError: (error, path) => log.error('admin fault', { path, reason: String(error) }),
     });
     await Promise.race([this.#identity.first, this.#ended.promise]);
@@ -403,6 +406,17 @@ class Sidecar {
     await this.#workers.stop();
     await this.#admin?.close();
   }
+}
+
+/** What injection wrote beside the app; a variable that is none leaves the probes without answer, and says so. */
+function appProbes(): ReadonlyMap<string, AppProbe> {
+  const read = parseAppProbes(readEnvironment().ISTIO_KUBE_APP_PROBERS);
+  if (read.ok) return read.probes;
+  log.error('the probes of the app are not answered', {
+    variable: 'ISTIO_KUBE_APP_PROBERS',
+    reason: read.reason,
+  });
+  return new Map();
 }
 
 interface HostPort {

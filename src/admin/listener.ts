@@ -104,7 +104,11 @@ export class Listener {
     if (read === 'too large') return { ...plain(413, 'body too large\n'), headers: { connection: 'close' } };
     if (read === 'cut off') return plain(400, 'body cut off\n');
     try {
-      return await route.handle({ query: new URLSearchParams(query), body: read.body });
+      return await route.handle({
+        query: new URLSearchParams(query),
+        body: read.body,
+        headers: request.headers,
+      });
     } catch (error) {
       onError(error, path);
       return plain(500, 'internal error\n');

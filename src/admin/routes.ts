@@ -1,3 +1,6 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { AppProbe } from '../config/app-probes.ts';
+import { appProbe } from './app-probe.ts';
 import type { AdminState } from './state.ts';
 
 export interface Answer {
@@ -12,6 +15,7 @@ export interface Question {
   readonly query: URLSearchParams;
   /** '' unless it is a POST. */
   readonly body: string;
+  readonly headers: IncomingHttpHeaders;
 }
 
 export type Handler = (question: Question) => Answer | Promise<Answer>;
@@ -66,12 +70,13 @@ export function healthRoutes(state: AdminState): Routes {
   ]);
 }
 
-/** The telemetry listener: nothing but the scrape. */
-export function telemetryRoutes(state: AdminState): Routes {
+/** The telemetry listener: the scrape, and the probes of the app that the kubelet makes through the sidecar. */
+export function telemetryRoutes(state: AdminState, probes: ReadonlyMap<string, AppProbe>): Routes {
   const scrape = get(metrics(state));
   return new Map<string, Route>([
     ['/stats/prometheus', scrape],
     ['/metrics', scrape],
+    ...Array.from(probes, ([path, probe]) => [path, get(appProbe(probe))] as const),
   ]);
 }
 

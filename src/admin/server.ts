@@ -1,3 +1,4 @@
+import type { AppProbe } from '../config/app-probes.ts';
 import { type Address, Listener, type ListenerOptions } from './listener.ts';
 import { adminRoutes, healthRoutes, telemetryRoutes } from './routes.ts';
 import type { AdminState } from './state.ts';
@@ -13,6 +14,8 @@ export interface AdminOptions {
   readonly addresses: AdminAddresses;
   /** Hosts besides loopback that the admin listener answers to (`--admin-host`). */
   readonly adminHosts: readonly string[];
+  /** The app's probes by their paths, which the telemetry listener answers. */
+  readonly appProbes?: ReadonlyMap<string, AppProbe>;
   /** A handler failed, or a listener did after it was bound. */
   readonly onError: (error: unknown, path: string) => void;
 }
@@ -46,7 +49,7 @@ export async function createAdmin(options: AdminOptions): Promise<Admin> {
   const telemetry = new Listener({
     ...common,
     address: addresses.telemetry,
-    routes: telemetryRoutes(state),
+    routes: telemetryRoutes(state, options.appProbes ?? new Map()),
     hosts: null,
   });
   const listeners = [admin, health, telemetry];
