@@ -13,6 +13,8 @@ import { nodeReadsRequests } from './node-reading.ts';
 import { essence, type Passage, passRequests, passResponse } from './passage.ts';
 import { readResponses } from './strict-messages.ts';
 
+t.setTimeout(120_000);
+
 const RUNS = Number(process.env.DIFFERENTIAL_RUNS ?? 2_500);
 const SEED = Number(process.env.DIFFERENTIAL_SEED ?? 20_261_124);
 
