@@ -13,6 +13,8 @@ export class FieldList {
   bytes = 0;
   /** Over the limits: what came after was decoded for the table's sake and is not stored. */
   tooLarge = false;
+  /** How many fields came after that. */
+  beyond = 0;
   /** A content-type that came after that: it tells in which form its sender understands a refusal. */
   lateContentType = '';
   /** The first fault of a name or a value, for a person; null = none. */

@@ -7,6 +7,8 @@
 /** Resets in a row, and how many come back a second, whatever else happens. */
 const RESETS = 400;
 const RESETS_A_SECOND = 50;
+/** Fields of a list that is too large already that cost as much as a reset: one takes a byte, and 16 KiB of them time. */
+const FIELDS_A_RESET = 128;
 const CONTROLS = 2_000;
 const CONTROLS_A_SECOND = 200;
 /** Frames without content that each frame with content allows; a peer may well give back windows in small pieces. */
@@ -25,14 +27,14 @@ class Bucket {
     this.#at = now;
   }
 
-  /** @returns false when it is empty */
-  take(now: number): boolean {
-    if (this.#left < 1) {
+  /** @returns false when there is not so much */
+  take(now: number, some = 1): boolean {
+    if (this.#left < some) {
       this.put((now - this.#at) * this.#perMs);
       this.#at = now;
-      if (this.#left < 1) return false;
+      if (this.#left < some) return false;
     }
-    this.#left--;
+    this.#left -= some;
     return true;
   }
 
@@ -54,6 +56,11 @@ export class H2Budget {
   /** A stream ended before it was answered. @returns false when there were too many */
   reset(now: number): boolean {
     return this.#resets.take(now);
+  }
+
+  /** Fields came in a list that was too large already. @returns false when there were too many */
+  beyond(now: number, fields: number): boolean {
+    return this.#resets.take(now, Math.floor(fields / FIELDS_A_RESET));
   }
 
   /** A frame that carries nothing. @returns false when there were too many */

@@ -261,6 +261,8 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   // ---- header blocks
 
   onHeaderSection(id: number, list: FieldList, ends: boolean): void {
+    if (!this.budget.beyond(this.clock.now, list.beyond))
+      return this.fail(h2.ENHANCE_YOUR_CALM, 'h2_header_list_too_large', 'too many fields');
     const stream = this.streams.get(id);
     if (stream === undefined) {
       if (this.#reset.has(id)) this.#spend();

@@ -94,6 +94,7 @@ export class HpackDecoder {
     const entry = this.#entry(this.#integer(0x7f));
     if (entry === null) return;
     if (list.tooLarge) {
+      list.beyond++;
       if (entry.kind === CONTENT_TYPE) list.lateContentType = entry.value;
       return;
     }
@@ -110,6 +111,7 @@ export class HpackDecoder {
 
   /** A literal field: with incremental indexing, without, or never indexed (RFC 7541 6.2). */
   #literal(octet: number, list: FieldList, limits: ListLimits): void {
+    if (list.tooLarge) list.beyond++;
     const incremental = octet >= 0x40;
     const index = this.#integer(incremental ? 0x3f : 0x0f);
     const named = index === 0 ? null : this.#entry(index);
