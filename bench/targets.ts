@@ -1,4 +1,5 @@
 /** The targets that Outrider has set itself, each on one worker, and whether a run met them. */
+import { ATTACK_NAMES } from './attacks.ts';
 import type { Metric } from './cases/case.ts';
 import type { PeerName } from './peers/peer.ts';
 import { medianOf, type Results } from './results.ts';
@@ -50,6 +51,20 @@ export const TARGETS: readonly Target[] = [
     metric: 'value',
     what: 'mutual-TLS connections for 1,000 of apps',
     limit: { most: 8, unit: 'connections' },
+  },
+  ...ATTACK_NAMES.map(
+    (name): Target => ({
+      cases: ['h2-attacks'],
+      metric: `under ${name}`,
+      what: `× p99 of another client under ${name}`,
+      limit: { most: 2, unit: '× p99 without' },
+    }),
+  ),
+  {
+    cases: ['h2-attacks'],
+    metric: 'grown',
+    what: 'MB more resident after every attack',
+    limit: { most: 20, unit: 'MB' },
   },
   { cases: ['h1-rate'], metric: 'addedP50', what: 'ms added p50', limit: { factor: 1, of: ['envoy'] } },
   { cases: ['h1-rate'], metric: 'addedP99', what: 'ms added p99', limit: { factor: 1, of: ['envoy'] } },

@@ -1,10 +1,22 @@
 /** What a case is: a job for a peer, measured once a round, and the numbers that it gives. */
+import type { AttackName } from '../attacks.ts';
 import type { Bench } from '../bench.ts';
 import type { LoadResult } from '../load.ts';
 import type { Peer } from '../peers/peer.ts';
 
 /** Every number that a case can give. `cpu` is per unit of work in the headline's unit; `value` is what it says there. */
-export type Metric = 'cpu' | 'rate' | 'p50' | 'p99' | 'addedP50' | 'addedP99' | 'rss' | 'peak' | 'value';
+export type Metric =
+  | 'cpu'
+  | 'rate'
+  | 'p50'
+  | 'p99'
+  | 'addedP50'
+  | 'addedP99'
+  | 'rss'
+  | 'peak'
+  | 'value'
+  | 'grown'
+  | `under ${AttackName}`;
 export type Sample = Readonly<Partial<Record<Metric, number>>>;
 
 /** The number that a case is about; smaller is better in all of them. */
