@@ -15,6 +15,7 @@ const USAGE = `usage: outrider COMMAND [flags]
   replay …                     an access log under two configurations: which verdicts change
   certs init|issue|revoke|show development certificates, and what is in a certificate folder
   inject -f FILE               pod specs in, pod specs with the sidecar out
+  webhook [flags]              the same as a mutating admission webhook
   healthcheck [--port 15021]   exit 0 when the sidecar on this machine is ready
   drain [--port 15000]         tell the sidecar on this machine to drain
 
@@ -57,6 +58,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   inject: async args => {
     const { parseInject } = await import('./cli/inject-flags.ts');
     return carryOut(parseInject(args), async flags => (await import('./cli/inject.ts')).runInject(flags));
+  },
+  webhook: async args => {
+    const { parseWebhook, runWebhook } = await import('./cli/webhook.ts');
+    return carryOut(parseWebhook(args), runWebhook);
   },
   healthcheck: async args => {
     const { parseHealthcheck, runHealthcheck } = await import('./cli/healthcheck.ts');
@@ -134,7 +139,7 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
 
 /** `outrider … | head` has what it wants: done. A sidecar goes on, whoever reads its logs; a demo takes its mesh down. */
 function onBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (process.argv[2] === 'run') return;
+  if (process.argv[2] === 'run' || process.argv[2] === 'webhook') return;
   if (process.argv[2] === 'demo') process.kill(process.pid, 'SIGINT');
   else process.exit(error.code === 'EPIPE' ? 0 : 1);
 }

@@ -27,7 +27,17 @@ t.test('--help lists every command on standard output', async t => {
   const { code, stdout, stderr } = await outrider('--help');
   t.equal(code, 0);
   t.equal(stderr, '');
-  for (const command of ['run', 'demo', 'check', 'explain', 'certs', 'inject', 'healthcheck', 'drain']) {
+  for (const command of [
+    'run',
+    'demo',
+    'check',
+    'explain',
+    'certs',
+    'inject',
+    'webhook',
+    'healthcheck',
+    'drain',
+  ]) {
     t.match(stdout, new RegExp(`^  ${command} `, 'm'));
   }
 });
