@@ -53,7 +53,7 @@ t.test('the Dockerfile', async t => {
     t.ok(ignore.includes('*'), 'nothing is sent unless it is named');
     for (const copy of valuesOf(build, 'COPY')) {
       for (const source of copy.split(' ').slice(0, -1)) {
-        t.ok((await readdir(ROOT)).includes(source), `${source} exists`);
+        t.ok(existsSync(join(ROOT, source)), `${source} exists`);
         t.ok(ignore.includes(`!${source}`), `.dockerignore lets ${source} through`);
       }
     }
@@ -85,6 +85,15 @@ t.test('the Dockerfile', async t => {
     const [healthcheck = ''] = valuesOf(final, 'HEALTHCHECK');
     const [, probe = ''] = healthcheck.split(' CMD ');
     t.same(JSON.parse(probe), [...command, 'healthcheck']);
+    const template = await readFile(join(ROOT, 'config/inject/sidecar.yaml'), 'utf8');
+    const hooks = [...template.matchAll(/^ *command: \[(.*)\]$/gm)].map(([, words = '']) =>
+      words.split(', '),
+    );
+    t.same(
+      hooks.map(words => words.slice(0, 2)),
+      [command, command],
+      'as the hooks of an injected pod do',
+    );
   });
 });
 
@@ -105,7 +114,7 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
       /^\/(usr\/)?lib(64)?\/([\w-]+\/)?(ld-linux|lib)[\w+-]*\.so\.\d+$/,
       /^\/usr\/share\/doc\/[\w+-]+\/(copyright|LICENSE)$/,
       /^\/etc\/(passwd|group|nsswitch\.conf)$/,
-      /^\/opt\/outrider\/(package\.json|LICENSE|bin\/outrider\.js|dist\/[^/]+\.js|dist\/THIRD_PARTY_LICENSES\.txt)$/,
+      /^\/opt\/outrider\/(package\.json|LICENSE|bin\/outrider\.js|config\/inject\/sidecar\.yaml|dist\/[^/]+\.js|dist\/THIRD_PARTY_LICENSES\.txt)$/,
     ];
     t.same(
       paths.filter(path => !expected.some(pattern => pattern.test(path))),
