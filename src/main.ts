@@ -14,6 +14,7 @@ const USAGE = `usage: outrider COMMAND [flags]
   explain …                    say what policy decides about a request, and why
   replay …                     an access log under two configurations: which verdicts change
   certs init|issue|revoke|show development certificates, and what is in a certificate folder
+  capture apply|remove|print   the rules that lead connections to the sidecar
   inject -f FILE               pod specs in, pod specs with the sidecar out
   webhook [flags]              the same as a mutating admission webhook
   healthcheck [--port 15021]   exit 0 when the sidecar on this machine is ready
@@ -54,6 +55,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   certs: async args => {
     const { parseCerts } = await import('./cli/certs-flags.ts');
     return carryOut(parseCerts(args), async options => (await import('./cli/certs.ts')).runCerts(options));
+  },
+  capture: async args => {
+    const { parseCapture } = await import('./cli/capture-flags.ts');
+    return carryOut(parseCapture(args), async settings =>
+      (await import('./cli/capture.ts')).runCapture(settings, process),
+    );
   },
   inject: async args => {
     const { parseInject } = await import('./cli/inject-flags.ts');

@@ -26,6 +26,8 @@ export interface SidecarOptions {
   readonly flags?: readonly string[];
   /** `-- CMD ARG…` */
   readonly command?: readonly string[];
+  /** A program that starts Node, with its arguments: `ip netns exec`, `setpriv`. */
+  readonly launcher?: readonly string[];
   /** Flags of Node itself. */
   readonly nodeFlags?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -103,9 +105,10 @@ export class Sidecar {
 
   constructor(t: Teardown, options: SidecarOptions) {
     this.manifests = options.manifests === undefined ? null : writeManifests(t, options.manifests);
+    const [program = process.execPath, ...launch] = [...(options.launcher ?? []), process.execPath];
     this.child = spawn(
-      process.execPath,
-      [...(options.nodeFlags ?? []), MAIN, ...argsOf(options, this.manifests)],
+      program,
+      [...launch, ...(options.nodeFlags ?? []), MAIN, ...argsOf(options, this.manifests)],
       {
         stdio: ['ignore', 'pipe', 'pipe'],
         env: { PATH: process.env.PATH, ...options.environment },

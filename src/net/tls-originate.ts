@@ -7,6 +7,7 @@ import {
   type SecureContext,
   type TLSSocket,
 } from 'node:tls';
+import { rememberOwn } from './own-connections.ts';
 import type {
   HandshakeFacts,
   Opening,
@@ -187,6 +188,7 @@ function shake<P>({ door, to, key, offered, done }: Shake<P>): Shaking {
   );
   socket.once('connect', () => {
     shaking.spoiled = true;
+    rememberOwn(socket);
   });
   socket.on('error', error => fail(tlsFailure(error))); // stays: a socket without one takes the thread down
   socket.once('close', () => fail('aborted'));
