@@ -33,6 +33,7 @@ t.test('--help lists every command on standard output', async t => {
     'check',
     'explain',
     'certs',
+    'capture',
     'inject',
     'webhook',
     'healthcheck',
