@@ -68,6 +68,15 @@ spec:
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
+metadata: {name: outside, namespace: foo}
+spec:
+  hosts: [outside.example]
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: TLS, targetPort: ${NGINX_TLS_PORT}}]
+  endpoints: [{address: 10.99.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
 metadata: {name: undeclared, namespace: foo}
 spec:
   hosts: [undeclared.foo]
@@ -93,7 +102,7 @@ const LISTENERS = [
 ];
 const PROBED = ['--health', '0.0.0.0:15021', '--telemetry', '0.0.0.0:15020'];
 
-interface On extends Pick<SidecarOptions, 'certs' | 'manifests'> {
+interface On extends Pick<SidecarOptions, 'certs' | 'manifests' | 'nodeFlags'> {
   readonly mode?: 'redirect' | 'tproxy';
   readonly uid?: number;
 }
@@ -218,6 +227,21 @@ for (const backend of ['iptables', 'nft'] as const) {
         const tls = ['--cacert', '/dev/null', '-k', '-v'];
         const own = await client.curl(...tls, `https://${server.four}:${NGINX_TLS_PORT}/index.html`);
         t.match(own, { code: 0, stdout: PAGE, stderr: /CN=outside\.example/ }, "the app's own TLS");
+        const named = ['--resolve', 'outside.example:443:192.0.2.1', 'https://outside.example/index.html'];
+        t.match(
+          await client.curl('-k', ...named),
+          { code: 0, stdout: PAGE },
+          'by the name in its ClientHello',
+        );
+        t.match(await clientSide.access.take(line => line.requested_server_name === 'outside.example'), {
+          upstream_host: `${server.four}:${NGINX_TLS_PORT}`,
+          upstream_cluster: 'outbound|443||outside.example',
+        });
+      });
+
+      await t.test('who knows the sidecar asks it as a proxy', async t => {
+        const url = 'http://httpbin6.foo/index.html';
+        t.match(await client.curl('-x', 'http://127.0.0.1:15001', url), { code: 0, stdout: PAGE });
       });
 
       await t.test('the app on the same host is reached as before', async t => {
@@ -226,6 +250,26 @@ for (const backend of ['iptables', 'nft'] as const) {
     });
   }
 }
+
+t.test('the app at the address of its host, and koffi where Node has no FFI', { skip }, async t => {
+  const folder = temporaryFolder(t);
+  const { client, server } = await startHosts(t, folder);
+  await startNginx(server, folder);
+  t.same(await server.outrider('capture', 'apply'), DONE);
+  const permissive = STRICT.replace('STRICT', 'PERMISSIVE');
+  const sidecar = await sidecarOn(t, server, {
+    certs: temporaryIdentity(t, httpbin),
+    manifests: `kind: MeshConfig\ninboundTrafficPolicy: {mode: PASSTHROUGH}\n---${permissive}`,
+    nodeFlags: ['--no-experimental-ffi'],
+  });
+  const url = `http://${server.four}:${NGINX_PORT}/who`;
+  t.match(await client.curl(url), { code: 0, stdout: '127.0.0.6\n' });
+  t.match(await sidecar.access.take(line => line.path === '/who'), {
+    upstream_host: `${server.four}:${NGINX_PORT}`,
+    downstream_local_address: `${server.four}:${NGINX_PORT}`,
+    downstream_remote_address: new RegExp(`^${client.four}:`),
+  });
+});
 
 t.test('rules are there once however often they are applied, and go', { skip }, async t => {
   const { client } = await startHosts(t, temporaryFolder(t));
