@@ -225,6 +225,7 @@ export class H2Server<C> extends H2Connection {
     if (now > this.#closeAt) this.duct.socket.destroy();
     if (this.over) return;
     if (now > this.#lastCall) this.#sendLastGoaway();
+    if (this.#ended) this.#dropStuck();
     if (this.streams.size === 0 && now - this.idleSince > this.idleMs) this.#finish();
   }
 
@@ -236,7 +237,18 @@ export class H2Server<C> extends H2Connection {
     }
     // Half-closed clients still read: only what can never be whole ends.
     for (const stream of this.streams.values()) if (!stream.remoteEnded) this.resetAs(stream);
+    this.#dropStuck();
     if (this.streams.size === 0) this.#finish();
+  }
+
+  /** The client sends no more: a stream that waits for its window waits for ever, and the app's connection with it. */
+  #dropStuck(): void {
+    if (this.output.backedUp) return;
+    for (const stream of this.streams.values()) {
+      if (stream.queuedBytes === 0 || this.sendable(stream) > 0) continue;
+      this.report('h2_stalled');
+      this.resetAs(stream);
+    }
   }
 
   private resetAs(stream: H2Stream): void {

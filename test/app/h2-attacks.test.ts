@@ -365,3 +365,23 @@ t.test('whoever leaves a field block open, or takes nothing, is given up in time
   t.equal(await counts('h2_header_timeout'), 2);
   t.equal(await counts('h2_stalled'), 1);
 });
+
+t.test('a stream without a window ends when its client sends no more', async t => {
+  const app = await startApp(t);
+  const sidecar = await startSidecar(t, {
+    certs: temporaryIdentity(t, own),
+    app: app.port,
+    flags: ['--access-log', 'off', '--protocol', `${app.port}=http`],
+  });
+  const peer = await h2Plain(t, sidecar.ports.inbound, { settings: [[SETTING.INITIAL_WINDOW_SIZE, 0]] });
+  peer.send(get(1, { ':path': '/large' }), get(3, { ':path': '/large' }));
+  await peer.until(() => peer.status(1) === 200 && peer.status(3) === 200, 'both heads');
+  peer.socket.end();
+  await peer.closed();
+  // The connection ends with the last of them.
+  t.equal(peer.on(1).reset, 'CANCEL');
+  t.equal(
+    await sidecar.metric('outrider_http2_ended_total', { direction: 'inbound', reason: 'h2_stalled' }),
+    2,
+  );
+});
