@@ -16,7 +16,7 @@ const WARM_RATE = 2_000; // code is compiled, and the heap as large as honest wo
 /** An attacker that may connect without limit is another matter. */
 const CONNECTIONS_A_SECOND = 20;
 /** Of `--seconds`: under attack, and half of it before and half after without. */
-const SHARE = 0.3;
+const SHARE = 0.25;
 const SETTLE_MS = 1_000;
 const WAIT_MS = 30_000; // on a busy machine
 const ON_THE_WAY_MS = 50;

@@ -33,9 +33,14 @@ const REQUEST: Fields = [
   [':path', '/small'],
 ];
 
+/** Fewer than a server allows: what is due when so many are open waits, and its wait counts. */
+const MAX_OPEN = 100;
+
 const task = await job<WitnessJob>();
 const sentAt = new Map<number, number>();
+/** Requests that found no room, by when they were due. */
 const waiting: number[] = [];
+const waitingOnH2: number[] = [];
 let latencies: number[] = [];
 let fault = '';
 let ticker: NodeJS.Timeout | null = null;
@@ -75,6 +80,8 @@ function fail(reason: string): void {
 function onH2End(id: number): void {
   answered(sentAt.get(id) ?? Number.NaN);
   sentAt.delete(id);
+  const due = waitingOnH2.shift();
+  if (due !== undefined) askH2(due);
 }
 
 function answered(due: number): void {
@@ -99,8 +106,10 @@ function askH2(due: number): void {
 function ask(onH2: boolean): void {
   const now = performance.now();
   open++;
-  if (onH2) askH2(now);
-  else if (busy) waiting.push(now);
+  if (onH2) {
+    if (sentAt.size < MAX_OPEN) askH2(now);
+    else waitingOnH2.push(now);
+  } else if (busy) waiting.push(now);
   else askH1(now);
 }
 
