@@ -9,6 +9,8 @@ const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never'] as const;
 /** What is put beside an app. */
 export interface SidecarFlags {
   readonly image: string;
+  /** null = the sidecar's. */
+  readonly captureImage: string | null;
   readonly imagePullPolicy: (typeof PULL_POLICIES)[number] | null;
   readonly identity: (typeof IDENTITIES)[number];
   readonly spireSocket: string;
@@ -25,6 +27,11 @@ export interface InjectFlags extends SidecarFlags {
 
 export const SIDECAR_FLAGS: readonly Flag[] = [
   { name: 'image', value: 'NAME', help: `the sidecar's image; default outrider:${manifest.version}` },
+  {
+    name: 'capture-image',
+    value: 'NAME',
+    help: 'of the init container that writes the capture rules: Outrider with nft or iptables-restore beside it\n(Dockerfile.capture); default as --image',
+  },
   { name: 'image-pull-policy', value: PULL_POLICIES.join('|'), help: "default Kubernetes' own" },
   {
     name: 'identity',
@@ -94,6 +101,7 @@ export function readSidecar(line: Line): SidecarFlags {
     throw new WrongLine('--spire-socket goes with --identity spire');
   return {
     image: read('image', readImage) ?? `outrider:${manifest.version}`,
+    captureImage: read('capture-image', readImage),
     imagePullPolicy: read('image-pull-policy', (name, text) => readChoice(name, text, PULL_POLICIES)),
     identity,
     spireSocket: spireSocket ?? 'spire-agent.sock',

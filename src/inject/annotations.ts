@@ -49,19 +49,15 @@ const TRAFFIC: Readonly<Record<string, { readonly form: string; readonly fits: (
         { form: 'address ranges such as 10.0.0.0/8, or *', fits: areRanges },
       ]),
     ),
-    ...Object.fromEntries(
-      [
-        'traffic.sidecar.istio.io/excludeInterfaces',
-        'traffic.sidecar.istio.io/kubevirtInterfaces',
-        'istio.io/reroute-virtual-interfaces',
-      ].map(name => [
-        name,
-        { form: 'names of interfaces such as eth1', fits: (text: string) => INTERFACES.test(text) },
-      ]),
-    ),
+    'traffic.sidecar.istio.io/excludeInterfaces': {
+      form: 'names of interfaces such as eth1',
+      fits: text => INTERFACES.test(text),
+    },
   };
 
 const NOT_HONOURED: Readonly<Record<string, string>> = {
+  'traffic.sidecar.istio.io/kubevirtInterfaces': 'traffic of virtual machines is not captured',
+  'istio.io/reroute-virtual-interfaces': 'traffic of virtual machines is not captured',
   'sidecar.istio.io/componentLogLevel': 'Outrider has one level for all parts',
   'sidecar.istio.io/agentLogLevel': 'Outrider has one level: sidecar.istio.io/logLevel',
   'sidecar.istio.io/bootstrapOverride': "it is Envoy's",

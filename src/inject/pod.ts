@@ -13,6 +13,8 @@ export interface InjectSettings {
   readonly template: JsonObject;
   readonly image: string;
   readonly imagePullPolicy: string | null;
+  /** Of the capture init container, which needs nft or iptables-restore beside Outrider; null = the sidecar's. */
+  readonly captureImage: string | null;
   readonly identity: 'csi' | 'spire' | 'secret';
   /** The name of the socket that the SPIFFE CSI driver mounts. */
   readonly spireSocket: string;
@@ -143,6 +145,7 @@ function valuesOf(known: Known): PlaceValues {
   return {
     image: annotations.image ?? settings.image,
     imagePullPolicy: settings.imagePullPolicy,
+    captureImage: settings.captureImage ?? annotations.image ?? settings.image,
     identity: settings.identity,
     spireSocket: settings.identity === 'spire' ? settings.spireSocket : null,
     serviceAccount: textOf(spec.serviceAccountName) || textOf(spec.serviceAccount) || 'default',

@@ -9,6 +9,7 @@ import { isList, isObject, type Json, type JsonObject } from './json-value.ts';
 export const PLACES = [
   'image',
   'imagePullPolicy',
+  'captureImage',
   'identity',
   'spireSocket',
   'serviceAccount',

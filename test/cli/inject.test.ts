@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { runInject } from '../../src/cli/inject.ts';
+import { parseInject } from '../../src/cli/inject-flags.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const TEMPLATE = fileURLToPath(new URL('../../config/inject/sidecar.yaml', import.meta.url));
@@ -20,22 +22,49 @@ spec:
 `;
 const SERVICE = 'kind: Service\nmetadata: {name:   web} # as it was\n';
 
-async function inject(args: readonly string[], input = '', cwd?: string) {
-  const child = spawn(process.execPath, [MAIN, 'inject', ...args], { cwd, stdio: 'pipe' });
-  child.stdin.on('error', () => {}); // it may end before it reads
-  child.stdin.end(input);
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'close'),
-  ]);
-  return { code, stdout, stderr };
+/** The command in this process; files are of `folder`, whose path messages leave out. */
+async function inject(args: readonly string[], input = '', folder = '') {
+  const words = args.map(word => (folder !== '' && /\.yaml$|^sub$/.test(word) ? join(folder, word) : word));
+  const parsed = parseInject(words);
+  if (!parsed.ok) throw new Error(parsed.message);
+  const said = { stdout: '', stderr: '' };
+  const code = await runInject(parsed.value, {
+    stdin: (async function* () {
+      yield input;
+    })(),
+    stdout: {
+      write: written => {
+        said.stdout += written;
+      },
+    },
+    stderr: {
+      write: written => {
+        said.stderr += written;
+      },
+    },
+  });
+  return { code, stdout: said.stdout, stderr: said.stderr.replaceAll(`${folder}/`, '') };
 }
 
 /** A pod with one annotation. */
 function annotated(name: string, value: string): string {
   return POD.replace('  name: web\n', `  name: web\n  annotations:\n    ${name}: ${JSON.stringify(value)}\n`);
 }
+
+t.test('standard input to standard output, what is said on standard error, and the exit code', async t => {
+  const command = async (input: string) => {
+    const child = spawn(process.execPath, [MAIN, 'inject', '-f', '-'], { stdio: 'pipe' });
+    child.stdin.end(input);
+    const [stdout, stderr] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'close'),
+    ]);
+    return { code: child.exitCode, stdout, stderr };
+  };
+  t.same(await command(POD), await inject(['-f', '-'], POD));
+  t.same(await command('a: ['), await inject(['-f', '-'], 'a: ['));
+});
 
 t.test('several files become one stream of documents, in their order', async t => {
   const folder = t.testdir({ 'a.yaml': SERVICE, 'b.yaml': POD });
@@ -169,7 +198,6 @@ t.test('another template is taken, and what is wrong with one is said with its p
 });
 
 t.test('the template that comes with Outrider is what --template with its path is', async t => {
-  mkdirSync(t.testdir(), { recursive: true });
   const own = await inject(['-f', '-'], POD);
   t.same(await inject(['-f', '-', '--template', TEMPLATE], POD), own);
 });

@@ -96,7 +96,12 @@ t.test(
     t.match(one(built, 'Deployment').spec, {
       template: {
         spec: {
-          containers: [{ image: 'outrider:0.1.0', env: [{ name: 'IMAGE', value: 'outrider:0.1.0' }] }],
+          containers: [
+            {
+              image: 'outrider:0.1.0',
+              env: [{ name: 'IMAGE', value: 'outrider:0.1.0' }, { name: 'CAPTURE_IMAGE' }],
+            },
+          ],
         },
       },
     });
@@ -120,6 +125,7 @@ t.test("the example's apps are injected", async t => {
     template: own.template,
     image: 'x',
     imagePullPolicy: null,
+    captureImage: null,
     identity: 'csi',
     spireSocket: '',
     configMap: 'outrider',

@@ -15,6 +15,7 @@ const SETTINGS: InjectSettings = {
   template: own.template,
   image: 'outrider:test',
   imagePullPolicy: null,
+  captureImage: null,
   identity: 'csi',
   spireSocket: 'agent.sock',
   configMap: 'policies',

@@ -200,6 +200,7 @@ function settings(): InjectSettings {
     template: own.template,
     image: 'outrider:t',
     imagePullPolicy: null,
+    captureImage: null,
     identity: 'csi',
     spireSocket: 'spire-agent.sock',
     configMap: 'outrider',
