@@ -340,27 +340,26 @@ export class Inbound {
   }
 
   /**
-   * The workload port behind an address that a client names itself (HBONE), or why there is none. Where the app is reached
-   * at that address it must be the workload's own: nobody is led on to another host.
+   * The workload port behind an address that a client names itself (HBONE), or why there is none. The address that counts is
+   * the one that it connected to: policy must not believe a client's word, and nobody is led on to another host.
    */
   workloadOf(
     { host, port }: Address,
-    { localAddress }: Socket,
+    { localAddress = '' }: Socket,
   ): WorkloadPort | 'no_destination' | 'own_port' {
     const { app } = this.parts.settings;
     if (app !== null) return app.port === port ? { port, host: null } : 'no_destination';
     if (port < 1 || port > MAX_PORT) return 'no_destination';
     if (this.parts.isOwnPort(port)) return 'own_port';
     const { inboundPassthrough } = this.snapshot.resources.mesh;
-    return inboundPassthrough && host !== localAddress ? 'no_destination' : { host, port };
+    const own = localAddress.replace(/^::ffff:(?=.*\.)/, '');
+    return inboundPassthrough && host !== own ? 'no_destination' : { host: own, port };
   }
 
   #begin(socket: Socket, arrival: Arrival, first: Buffer | null): void {
-    if (this.draining) {
-      socket.destroy();
-      return;
-    }
+    // While draining too: it was accepted before, and its client may have sent a request that it may not send again.
     new InboundConnection(this, socket, arrival).start(first);
+    this.parts.connections.arrived(socket);
   }
 
   #onSecure(socket: TLSSocket, peer: PeerIdentity, facts: HandshakeFacts, raw: Socket): void {

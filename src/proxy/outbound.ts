@@ -375,6 +375,12 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     this.#hub.parts.connections.delete(this);
   }
 
+  /** An app that thinks it is connected to its server must not take that for the end of an answer. */
+  #breakOff(): void {
+    if (this.#original === null || this.#socket.destroyed) this.#socket.destroy();
+    else this.#socket.resetAndDestroy();
+  }
+
   /** @param first what the app sent already */
   serveTcp(cluster: Cluster | null, first: Buffer | null): void {
     const { recorder, clock, tcpIdleTimeoutMs } = this.#hub.parts;
@@ -393,7 +399,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     const target: EndpointTarget | null = cluster?.pick() ?? null;
     if (cluster === null || target === null) {
       record.flag = FAILURES[cluster === null ? 'no_route' : 'no_healthy_upstream'].flag;
-      socket.destroy();
+      this.#breakOff();
       finish();
       return;
     }
@@ -406,7 +412,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
         record.flag = duct === null ? FAILURES.connect_failed.flag : 'DC';
         record.transportFailure = why;
         duct?.socket.destroy();
-        socket.destroy();
+        this.#breakOff();
         finish();
         return;
       }
