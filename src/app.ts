@@ -136,7 +136,7 @@ class Sidecar {
         connections: () => this.#workers.connections(),
         explain: body => this.#explain(body),
         drain: () => void this.#drain('drain asked for', false),
-        quit: () => void this.#drain('quit asked for', true),
+        quit: () => void this.#end('quit asked for', 'SIGTERM'),
         setLogLevel: level => {
           if (!isLogLevel(level)) return `level is one of ${LOG_LEVELS.join(', ')}`;
           setLogLevel(level);
@@ -208,27 +208,43 @@ class Sidecar {
     void app.exited.then(async code => {
       log.info('the app ended', { code });
       this.#appEnded = true;
-      await this.#drain('the app ended', true, code);
+      this.#exitCode = code;
+      await this.#drain('the app ended', true);
     });
   }
 
   #app: ReturnType<typeof startApp> | null = null;
   #appEnded = false;
+  /** The app's, once it has ended. */
+  #exitCode = 0;
 
   #listenToSignals(): void {
     for (const name of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(name, () => {
-        this.#app?.signal(name);
-        // A second signal is impatience: without an app to wait for, the process ends now.
-        if (this.#draining && (this.#app === null || this.#appEnded)) this.#ended.resolve(0);
-        else void this.#drain(name, true);
-      });
+      process.on(name, () => void this.#end(name, name));
     }
     process.on('SIGHUP', () => {
       log.info('reloading', { by: 'SIGHUP' });
       this.#reload();
       this.#identity.reload();
     });
+  }
+
+  #toldToEnd = false;
+
+  /**
+   * Drains, and passes `signal` on to the app when nothing that it was asked is open any more: an app may die of it at once.
+   * A second time is impatience: the app gets it now; without one to wait for, the process ends now.
+   */
+  async #end(why: string, signal: 'SIGTERM' | 'SIGINT'): Promise<void> {
+    if (this.#toldToEnd) {
+      this.#app?.signal(signal);
+      if (this.#app === null || this.#appEnded) this.#ended.resolve(this.#exitCode);
+      return;
+    }
+    this.#toldToEnd = true;
+    void this.#drain(why, true);
+    await this.#inboundDrained;
+    this.#app?.signal(signal);
   }
 
   /** From the SPIFFE ID unless flags say otherwise. */
@@ -380,7 +396,7 @@ class Sidecar {
    * Stops taking requests and finishes those in flight. Outbound stays up for as long as the app of `-- CMD` runs, which
    * ends the process with its own code; without one both sides drain at once. `end` false: the process stays.
    */
-  async #drain(why: string, end: boolean, code = 0): Promise<void> {
+  async #drain(why: string, end: boolean): Promise<void> {
     if (!this.#draining) {
       this.#draining = true;
       log.info('draining', { why });
@@ -388,11 +404,13 @@ class Sidecar {
     }
     if (!end) return;
     if (this.#app !== null && !this.#appEnded) return; // the app's end comes back here
-    await Promise.all([this.#inboundDrained, this.#workers.drain(this.#drainMs(), true)]);
-    this.#ended.resolve(code);
+    this.#outboundDrained ??= this.#workers.drain(this.#drainMs(), true);
+    await Promise.all([this.#inboundDrained, this.#outboundDrained]);
+    this.#ended.resolve(this.#exitCode);
   }
 
   #inboundDrained: Promise<void> = Promise.resolve();
+  #outboundDrained: Promise<void> | null = null;
 
   #drainMs(): number {
     const { drainSeconds } = this.#settings;

@@ -348,6 +348,8 @@ class DataPlane {
       : [this.#inboundListener, this.#inboundTwin, this.#hboneListener];
     for (const listener of listeners) void listener?.close();
     await (outbound ? this.#outboundConnections : this.#inboundConnections).drain(ms);
+    // An app that ends well waits for its connections: none is kept for a request that cannot come.
+    if (!outbound) this.#inbound.close();
     this.#drained.add(outbound);
     if (this.#drained.size === 2) {
       await this.#tracer?.shutdown();

@@ -1,4 +1,5 @@
 /** The open connections of one thread: for `/connections`, for draining, and for closing what policy no longer allows. */
+import type { Socket } from 'node:net';
 
 /** Longer than a destroyed socket takes to say so. */
 const LAST_WORDS_MS = 1_000;
@@ -26,6 +27,8 @@ export interface OpenConnection {
 
 export class Connections {
   #open = new Set<OpenConnection>();
+  /** Accepted, and not yet known for what they are: a client may send its request right behind its handshake. */
+  #arriving = new Set<Socket>();
   #onEmpty: (() => void) | null = null;
 
   get size(): number {
@@ -38,7 +41,26 @@ export class Connections {
 
   delete(connection: OpenConnection): void {
     this.#open.delete(connection);
-    if (this.#open.size === 0) this.#onEmpty?.();
+    this.#tellEmpty();
+  }
+
+  /** A drain waits for `raw` until it has arrived or is closed. */
+  arrives(raw: Socket): void {
+    this.#arriving.add(raw);
+    raw.once('close', () => this.arrived(raw));
+  }
+
+  /** It is open, or will not be. */
+  arrived(raw: Socket): void {
+    if (this.#arriving.delete(raw)) this.#tellEmpty();
+  }
+
+  get #empty(): boolean {
+    return this.#open.size === 0 && this.#arriving.size === 0;
+  }
+
+  #tellEmpty(): void {
+    if (this.#empty) this.#onEmpty?.();
   }
 
   [Symbol.iterator](): IterableIterator<OpenConnection> {
@@ -58,12 +80,12 @@ export class Connections {
   async drain(ms: number): Promise<void> {
     for (const connection of [...this.#open]) connection.drain();
     await this.#emptyWithin(ms);
-    for (const connection of [...this.#open]) connection.destroy();
+    for (const connection of [...this.#open, ...this.#arriving]) connection.destroy();
     await this.#emptyWithin(LAST_WORDS_MS); // their log lines are written when their sockets say that they are closed
   }
 
   #emptyWithin(ms: number): Promise<void> {
-    if (this.#open.size === 0) return Promise.resolve();
+    if (this.#empty) return Promise.resolve();
     return new Promise(resolve => {
       const timer = setTimeout(resolve, ms);
       this.#onEmpty = () => {

@@ -211,6 +211,7 @@ export class Inbound {
     }
     this.parts.recorder.connectionAccepted('inbound');
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
+    this.parts.connections.arrives(raw);
     this.opens(raw, workload, null);
   }
 
@@ -384,6 +385,7 @@ export class Inbound {
     const serve = path.serve === 'detect' && agreesHttp2(facts.alpn) ? 'http' : path.serve;
     const host = this.#workloads.get(raw)?.host ?? null;
     this.#begin(socket, { port, host, serve, peer, facts, sni: facts.sni }, null);
+    this.parts.connections.arrived(raw);
   }
 
   #onRefused(reason: string, raw: Socket): void {

@@ -51,10 +51,11 @@ export class ProxiedRequest implements Applicant, Deadline {
   #edits: RequestEdits = NO_EDITS;
   #destination: Destination | null = null;
   #target: Target | null = null;
+  /** Attempts that found no connection. */
   #tries = 0;
   /** It was the client that had no more time. */
   #expired = false;
-  /** Could not be connected; null = none yet. */
+  /** Could not be connected, or took no more; null = none yet. */
   #tried: Target[] | null = null;
   #recorder: Recorder;
 
@@ -107,7 +108,6 @@ export class ProxiedRequest implements Applicant, Deadline {
       this.exchange.reply('no_healthy_upstream', '', 'no_healthy_upstream');
       return;
     }
-    this.#tries++;
     this.#leaveTarget();
     this.#target = target;
     target.active++;
@@ -142,9 +142,9 @@ export class ProxiedRequest implements Applicant, Deadline {
     if (destination !== null && target !== null && code === 'connect_failed') {
       destination.report(target, 'connect_failed');
       this.record.transportFailure = why;
+      this.#tries++;
       if (this.#tries < destination.tries) {
-        if (this.#tried === null) this.#tried = [target];
-        else this.#tried.push(target);
+        this.#avoid(target);
         this.#attempt();
         return;
       }
@@ -156,9 +156,15 @@ export class ProxiedRequest implements Applicant, Deadline {
     );
   }
 
-  /** The pooled connection had gone stale: once more, on another. */
+  /** Its connection had gone stale, or its server takes no more: once more on another, of another endpoint if there is one. */
   retry(): void {
+    if (this.#target !== null) this.#avoid(this.#target);
     this.#attempt();
+  }
+
+  #avoid(target: Target): void {
+    if (this.#tried === null) this.#tried = [target];
+    else this.#tried.push(target);
   }
 
   /** A tunnel that this request opened has ended; its record has the bytes already. */

@@ -6,7 +6,7 @@ import {
   testIdentity,
   writeIdentityFolder,
 } from '../certificates.ts';
-import { deadPort, get, startApp, startTcpApp, Wire, wireTls } from '../peers.ts';
+import { deadPort, get, startApp, startTcpApp, Wire, wirePlain, wireTls } from '../peers.ts';
 import { spawnSidecar } from '../sidecar.ts';
 
 t.setTimeout(120_000);
@@ -70,17 +70,22 @@ const TALKING_APP = `
   control.on('data', text => {
     const [what, value] = String(text).trim().split(' ');
     if (what === 'exit') process.exit(Number(value));
+    if (what === 'release') return control.write('released\\n', release);
     const headers = { host: what };
     http.get({ port: Number(value), headers }, r => control.write(r.statusCode + '\\n'));
   });
-  const server = http.createServer((request, response) => response.end('served'));
+  let release;
+  const server = http.createServer(async (request, response) => {
+    if (request.url === '/held') await new Promise(resolve => { release = resolve; control.write('held\\n'); });
+    response.end('served');
+  });
   server.listen(Number(process.argv[2]), '127.0.0.1', () => control.write('up\\n'));
 `;
 
-t.test('SIGTERM goes to the app, which may still send requests out while it ends', async t => {
+/** A sidecar and its app, which holds `/held` until it is told. */
+async function startTalking(t: Test) {
   const control = Promise.withResolvers<Wire>();
   const controller = await startTcpApp(t, socket => control.resolve(new Wire(socket)));
-  const outside = await startApp(t);
   const port = await deadPort();
   const sidecar = spawnSidecar(t, {
     certs: temporaryIdentity(t, own),
@@ -88,13 +93,57 @@ t.test('SIGTERM goes to the app, which may still send requests out while it ends
     flags: ['--drain-seconds', '3600'],
     command: [process.execPath, '-e', TALKING_APP, String(controller.port), String(port)],
   });
-  const { inbound, outbound } = await sidecar.ready;
+  const ports = await sidecar.ready;
   const app = await control.promise;
   const said = async (): Promise<string> => {
     const line = await app.until(bytes => (bytes.includes(10) ? bytes.indexOf(10) + 1 : null));
     return (await app.take(line)).toString().trim();
   };
   t.equal(await said(), 'up');
+  return { sidecar, app, said, ...ports };
+}
+
+for (const how of ['SIGTERM', '/quitquitquit'] as const) {
+  t.test(`${how}: the app hears of it when what it was asked is answered`, async t => {
+    const { sidecar, app, said, inbound } = await startTalking(t);
+    const wire = await wireTls(t, inbound, client);
+    wire.send(get('/held'));
+    t.equal(await said(), 'held');
+    if (how === 'SIGTERM') sidecar.signal(how);
+    else await sidecar.get('admin', how, { method: 'POST' });
+    await sidecar.log.take(line => line.msg === 'draining');
+    app.send('release 0\n');
+    t.equal(await said(), 'released', 'before the signal');
+    t.equal((await wire.reply()).body, 'served');
+    t.equal(await said(), 'SIGTERM');
+    app.send('exit 0\n');
+    t.same(await sidecar.exited, { code: 0, signal: null });
+  });
+}
+
+t.test("a signal while the last requests out finish does not take the app's exit code", async t => {
+  const asked = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const outside = await startApp(t, async (_, response) => {
+    asked.resolve();
+    await go.promise;
+    response.end();
+  });
+  const { sidecar, app, outbound } = await startTalking(t);
+  const wire = await wirePlain(t, outbound);
+  wire.send(get('/').replace('app.example', `127.0.0.1:${outside.port}`));
+  await asked.promise;
+  app.send('exit 3\n');
+  await sidecar.log.take(line => line.msg === 'the app ended');
+  sidecar.signal('SIGTERM');
+  go.resolve();
+  t.equal((await wire.reply()).status, 200);
+  t.same(await sidecar.exited, { code: 3, signal: null });
+});
+
+t.test('SIGTERM goes to the app, which may still send requests out while it ends', async t => {
+  const outside = await startApp(t);
+  const { sidecar, app, said, inbound, outbound } = await startTalking(t);
   const wire = await wireTls(t, inbound, client);
   t.equal((await wire.ask(get('/'))).body, 'served');
   sidecar.signal('SIGTERM');

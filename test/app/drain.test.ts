@@ -35,6 +35,16 @@ async function draining(sidecar: Sidecar): Promise<void> {
   await sidecar.metric('outrider_workers');
 }
 
+/** Whether a port takes no connection any more. */
+async function wireEnds(t: Test, port: number): Promise<boolean> {
+  try {
+    (await wirePlain(t, port)).socket.destroy();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 for (const how of ['SIGTERM', 'SIGINT', 'quitquitquit'] as const) {
   t.test(`${how}: what is in flight finishes, nothing new begins, then it ends with 0`, async t => {
     const { app, began, release } = await startHeldApp(t);
@@ -79,6 +89,19 @@ t.test('a request whose head is under way at the drain is still served', async t
   sidecar.signal('SIGTERM');
   await draining(sidecar);
   const reply = await wire.ask(second);
+  t.same([reply.status, reply.header('connection')], [200, 'close']);
+  t.same(await sidecar.exited, { code: 0, signal: null });
+});
+
+t.test('a request right behind a handshake that is under way at the drain is still served', async t => {
+  const { app } = await startHeldApp(t);
+  const sidecar = await start(t, app.port);
+  const { socket } = await wirePlain(t, sidecar.ports.inbound);
+  while ((await sidecar.metric('outrider_connections_open', { direction: 'inbound' })) === 0);
+  sidecar.signal('SIGTERM');
+  await draining(sidecar);
+  const wire = await wireTls(t, 0, client, { socket });
+  const reply = await wire.ask(get('/late'));
   t.same([reply.status, reply.header('connection')], [200, 'close']);
   t.same(await sidecar.exited, { code: 0, signal: null });
 });
@@ -170,6 +193,22 @@ t.test('/drain takes no more requests in, and stays for those that the app sends
   t.equal((await out.ask(get('/').replace('app.example', `127.0.0.1:${app.port}`))).status, 200);
   t.equal((await sidecar.get('admin', '/drain', { method: 'POST' })).status, 200, 'again is no fault');
   t.same(await sidecar.stop(), { code: 0, signal: null });
+});
+
+t.test('SIGTERM after /drain, as a preStop hook has it, waits for what is in flight', async t => {
+  const { app, began, release } = await startHeldApp(t);
+  const sidecar = await start(t, app.port);
+  const wire = await wireTls(t, sidecar.ports.inbound, client);
+  wire.send(get('/held'));
+  await began;
+  await sidecar.get('admin', '/drain', { method: 'POST' });
+  await draining(sidecar);
+  sidecar.signal('SIGTERM');
+  while ((await wireEnds(t, sidecar.ports.outbound)) === false); // it has been told: outbound is closed
+  release();
+  const reply = await wire.reply();
+  t.same([reply.status, reply.body], [200, 'did /held']);
+  t.same(await sidecar.exited, { code: 0, signal: null });
 });
 
 t.test('/drain and /quitquitquit are for POST from this machine, by its own name', async t => {
