@@ -117,7 +117,7 @@ const TABLE: readonly (readonly [
   [null, BYTES, { strict: closed(), permissive: ['400', 'tcp', 'tcp'], disable: ['400', 'tcp', 'tcp'] }],
   [[], REQUEST, { strict: [KNOWN, 'tcp', KNOWN], permissive: ['closed', 'tls', 'tls'], disable: raw() }],
   [[], BYTES, { strict: ['400', 'tcp', 'tcp'], permissive: ['closed', 'tls', 'tls'], disable: raw() }],
-  [['h2', 'http/1.1'], REQUEST, { strict: ['h2', 'tcp', 'h2'], permissive: raw(), disable: raw() }],
+  [['h2', 'http/1.1'], REQUEST, { strict: ['h2', 'tcp', KNOWN], permissive: raw(), disable: raw() }],
   [['http/1.1'], BYTES, { strict: ['400', 'tcp', 'tcp'], permissive: raw(), disable: raw() }],
   [['ISTIO'], BYTES, { strict: ['400', 'tcp', 'tcp'], permissive: raw(), disable: raw() }],
   [['h2'], BYTES, { strict: ['h2', 'tcp', 'h2'], permissive: raw(), disable: raw() }],
