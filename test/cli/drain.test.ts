@@ -2,7 +2,11 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
 import { run } from '../package/run.ts';
+import { startSidecar } from '../sidecar.ts';
+
+t.setTimeout(120_000); // processes start slowly on a busy machine
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
@@ -35,6 +39,15 @@ t.test('drain posts to the admin port', async t => {
     stderr: '',
   });
   t.same(asked, [`POST /drain 127.0.0.1:${port}`]);
+});
+
+t.test('a sidecar that was told to drain is not ready any more, and lives on', async t => {
+  const certs = temporaryIdentity(t, await testIdentity(await testAuthority(), 'shop/web'));
+  const sidecar = await startSidecar(t, { certs, app: 1 });
+  t.match(await sidecar.get('health', '/healthz/ready'), { status: 200 });
+  t.match(await outrider('drain', '--port', String(sidecar.ports.admin)), { code: 0, stdout: 'draining\n' });
+  t.match(await sidecar.get('health', '/healthz/ready'), { status: 503, body: 'draining\n' });
+  t.match(await sidecar.get('health', '/healthz/live'), { status: 200 });
 });
 
 t.test('nobody there, and an answer that is none, is exit code 1 and one line', async t => {

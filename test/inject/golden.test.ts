@@ -6,8 +6,10 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parse } from 'node:path';
 import t from 'tap';
 import { parseAllDocuments } from 'yaml';
+import { parseCapture } from '../../src/cli/capture-flags.ts';
 import { runInject } from '../../src/cli/inject.ts';
 import { parseInject } from '../../src/cli/inject-flags.ts';
+import { parseRun } from '../../src/cli/run-flags.ts';
 import { KUBERNETES_YAML } from '../../src/inject/manifests.ts';
 import { schemaFaults } from './kubernetes-schema.ts';
 
@@ -72,3 +74,25 @@ for (const file of files) {
     },
   );
 }
+
+t.test("what the containers of a pod run are lines that Outrider's own parsers take", async t => {
+  const lines = new Set<string>();
+  for (const file of files) {
+    const text = readFileSync(new URL(file, GOLDEN), 'utf8');
+    const value = parseAllDocuments(text, KUBERNETES_YAML as object).map(document => document.toJS());
+    JSON.stringify(value, (_, one) => {
+      if (one?.name === 'istio-proxy' || one?.name === 'istio-init')
+        lines.add(JSON.stringify(one.args ?? []));
+      return one;
+    });
+  }
+  for (const line of lines) {
+    const [command, ...args] = JSON.parse(line) as string[];
+    if (command === 'run') t.match(parseRun(args, {}), { ok: true }, line);
+    else if (command === 'capture') {
+      // The file is in the pod only; every other fault would be named first.
+      t.match(parseCapture(args), { message: /^capture: --annotations: \S+ cannot be read: ENOENT/ }, line);
+    } else t.same([command, args], [undefined, []], "another sidecar's");
+  }
+  t.ok(lines.size > 3);
+});

