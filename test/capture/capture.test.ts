@@ -271,6 +271,29 @@ t.test('the app at the address of its host, and koffi where Node has no FFI', { 
   });
 });
 
+t.test('a server that speaks first is not past a policy on requests', { skip }, async t => {
+  const { client, server } = await startHosts(t, temporaryFolder(t));
+  await startSpeaksFirst(server);
+  t.same(await server.outrider('capture', 'apply'), DONE);
+  const mesh = 'kind: MeshConfig\nprotocolDetectionTimeout: 1s\n---';
+  const permissive = STRICT.replace('STRICT', 'PERMISSIVE');
+  const sidecar = await sidecarOn(t, server, {
+    certs: temporaryIdentity(t, httpbin),
+    manifests: `${mesh}${permissive}`,
+  });
+  const listens = listensFirst(server.four, FIRST_PORT);
+  t.match(await client.run(listens), { code: 0, stdout: `${SECRET} hello\n` }, 'nobody declared the port');
+  const gets = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: gets, namespace: foo}
+spec: {action: ALLOW, rules: [{to: [{operation: {methods: [GET], ports: ["${FIRST_PORT}"]}}]}]}
+`;
+  sidecar.writeManifests(`${mesh}${permissive}---${gets}`);
+  await sidecar.log.take(line => line.msg === 'configuration replaced');
+  t.notMatch((await client.run(listens)).stdout, SECRET, 'what is no request is not let in');
+});
+
 t.test('rules are there once however often they are applied, and go', { skip }, async t => {
   const { client } = await startHosts(t, temporaryFolder(t));
   const own = ['-A OUTPUT -p udp -j ACCEPT', '-N MINE', '-A MINE -p tcp -j ACCEPT'];
