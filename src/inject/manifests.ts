@@ -1,11 +1,11 @@
 /** Manifests in, manifests out: each pod template of a YAML or JSON text with the sidecar, everything else as it was. */
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { editsBetween } from './json-patch.ts';
-import { at, isObject, type Json, type JsonPath } from './json-value.ts';
+import { at, isObject, type Json, type JsonPath, withAt } from './json-value.ts';
 import type { Note } from './notes.ts';
 import { type InjectSettings, injectPod } from './pod.ts';
 import { placesOf } from './workloads.ts';
-import { applyEdits, expandAliases, formOf, spotOf, textOf } from './yaml-edit.ts';
+import { applyEdits, expandAliases, formOf, spotOf, writeYaml } from './yaml-edit.ts';
 
 export interface Message {
   readonly severity: 'error' | 'warning' | 'note';
@@ -100,7 +100,7 @@ class TextInjector {
     if (isJson(text)) return `${JSON.stringify(after, null, formOf(text).indent)}\n`;
     expandAliases(document);
     applyEdits(document, editsBetween(before, after));
-    return textOf(document, formOf(text));
+    return writeYaml(document, formOf(text));
   }
 
   #valueOf(document: Document.Parsed): Json | undefined {
@@ -125,7 +125,7 @@ class TextInjector {
       }
       if (outcome.is !== 'injected') continue;
       this.#injected++;
-      after = withPod(after, path, outcome.pod);
+      after = withAt(after, path, outcome.pod);
     }
     return after;
   }
@@ -156,21 +156,6 @@ function isJson(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-function withPod(document: Json, path: JsonPath, pod: Json): Json {
-  const [step, ...rest] = path;
-  if (step === undefined) return pod;
-  if (Array.isArray(document)) {
-    return document.map((item: Json, index) => (index === step ? withPod(item, rest, pod) : item));
-  }
-  if (!isObject(document)) return document;
-  return Object.fromEntries(
-    Object.entries(document).map(([name, value]) => [
-      name,
-      name === step ? withPod(value, rest, pod) : value,
-    ]),
-  );
 }
 
 /** A name in a manifest may hold anything, a terminal's control codes too. */

@@ -1,6 +1,6 @@
 /** The injection of one pod: whether, with which values, and the pod that comes of it. */
 import { INJECT, INTERCEPTION_MODE, type PodAnnotations, readAnnotations, STATUS } from './annotations.ts';
-import { isObject, type Json, type JsonObject, objectOf, objectsOf, textOf } from './json-value.ts';
+import { type Json, type JsonObject, objectOf, objectsOf, textOf } from './json-value.ts';
 import { mergePod } from './merge.ts';
 import { type Note, Notes } from './notes.ts';
 import { PROBES_VARIABLE, rewriteProbes } from './probes.ts';
@@ -30,7 +30,7 @@ export type Injection =
   /** An annotation or the pod itself is wrong. */
   | { readonly is: 'refused'; readonly notes: readonly Note[] };
 
-export const PROXY = 'istio-proxy';
+const PROXY = 'istio-proxy';
 const UID = 1337;
 const SYSTEM_NAMESPACES = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
 const CONFIG_FOLDER = '/etc/outrider/config';
@@ -48,6 +48,7 @@ export function injectPod(pod: JsonObject, owner: Owner, settings: InjectSetting
   const config = readProxyConfig(metadata, notes);
   if (notes.failed) return { is: 'refused', notes: notes.all };
   warnOfApp(spec, notes);
+  warnOfGrace(spec, config.drainSeconds, notes);
   const native = annotations.native ?? !settings.classic;
   if (!native && /Job$/.test(owner.kind)) {
     notes.warn(
@@ -122,6 +123,17 @@ function warnOfApp(spec: JsonObject, notes: Notes): void {
   }
 }
 
+const GRACE_SECONDS = 30; // Kubernetes' own
+
+/** Whoever drains longer than the pod may take to end is killed in the middle. */
+function warnOfGrace(spec: JsonObject, drainSeconds: number | null, notes: Notes): void {
+  const { terminationGracePeriodSeconds: said } = spec;
+  const grace = typeof said === 'number' ? said : GRACE_SECONDS;
+  if (drainSeconds === null || drainSeconds < grace) return;
+  const path = typeof said === 'number' ? ['spec', 'terminationGracePeriodSeconds'] : ['spec'];
+  notes.warn(path, `the sidecar may drain for ${drainSeconds} s, and the pod is killed after ${grace} s`);
+}
+
 interface Known {
   readonly metadata: JsonObject;
   readonly spec: JsonObject;
@@ -185,8 +197,4 @@ const CANONICAL_REVISION = ['service.istio.io/canonical-revision', 'app.kubernet
 function canonical(metadata: JsonObject, labels: readonly string[], otherwise: string): string | null {
   const found = labels.map(name => textOf(objectOf(metadata.labels)[name])).find(text => text !== '');
   return (found ?? otherwise).slice(0, 63).replace(/[^A-Za-z0-9]+$/, '') || null;
-}
-
-export function isPod(value: Json | undefined): value is JsonObject {
-  return isObject(value) && isObject(value.spec);
 }

@@ -141,7 +141,7 @@ export function formOf(text: string): Form {
 }
 
 /** The document as text in the given form; lines stay as long as they are. */
-export function textOf(document: Document.Parsed, form: Form): string {
+export function writeYaml(document: Document.Parsed, form: Form): string {
   const { indent, indentSeq, paddedMaps, paddedLists } = form;
   if (paddedLists !== paddedMaps) {
     visit(document, {
