@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { parse } from 'yaml';
 import { APP_PATH, layImageRoot, NODE_PATH } from '../../scripts/image-root.ts';
 import { testAuthority, testIdentity, writeIdentityFolder } from '../certificates.ts';
 import { buildElsewhere, ROOT } from './built.ts';
@@ -30,6 +31,22 @@ async function stages(): Promise<Instruction[][]> {
 
 function valuesOf(stage: readonly Instruction[], name: string): string[] {
   return stage.filter(one => one.name === name).map(one => one.value);
+}
+
+function podWith(port: number): string {
+  return `apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+spec:
+  containers:
+    - name: web
+      image: web
+      readinessProbe:
+        httpGet:
+          path: /ready
+          port: ${port}
+`;
 }
 
 t.test('the Dockerfile', async t => {
@@ -139,16 +156,16 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
 
   // Only root may change the root folder and the user; what it shows holds for every other user as well.
   t.test('is all that uid 1337 needs to run', { skip: process.getuid?.() !== 0 && 'needs root' }, async t => {
-    const startInside = (...args: string[]) =>
+    const startInside = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
       start(
         '/usr/sbin/chroot',
         ['--userspec=1337:1337', root, NODE_PATH, `${APP_PATH}/bin/outrider.js`, ...args],
         {
-          env: { HOME: '/' },
+          env: { HOME: '/', ...env },
         },
       );
 
-    const inside = (...args: string[]) => startInside(...args).ended;
+    const inside = (...args: string[]) => startInside(args).ended;
 
     t.test('the version', async t => {
       const { code, stdout, stderr } = await inside('--version');
@@ -181,7 +198,7 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
         `--${name}`,
         '0',
       ]);
-      const { child, ended, said } = startInside('run', '--app', '1', '--workers', '1', ...ports);
+      const { child, ended, said } = startInside(['run', '--app', '1', '--workers', '1', ...ports]);
       const [, port = ''] = await said('stderr', /"msg":"ready".*"health":"0\.0\.0\.0:(\d+)".*\n/);
       t.same(await inside('healthcheck', '--port', port), {
         code: 0,
@@ -192,6 +209,54 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
       child.kill('SIGTERM');
       t.match(await ended, { code: 0, signal: null });
     });
+
+    t.test(
+      "what injection puts into a pod starts in it, answers the app's probes, and drains by its hook",
+      async t => {
+        await mkdir(join(root, 'etc/istio/pod'), { recursive: true });
+        await writeFile(join(root, 'etc/istio/pod/labels'), 'app="web"\n');
+        await mkdir(join(root, 'etc/outrider/config'), { recursive: true });
+        await writeFile(join(root, 'etc/outrider/config/mesh.yaml'), 'trustDomain: cluster.local\n');
+        const certs = join(root, 'var/run/secrets/workload-spiffe-credentials');
+        await mkdir(certs, { recursive: true });
+        writeIdentityFolder(certs, await testIdentity(await testAuthority(), 'shop/web'));
+        for (const file of await readdir(certs)) {
+          await chown(join(certs, file), 0, 1337); // as fs-group 1337 of the volume
+          await chmod(join(certs, file), 0o640);
+        }
+        const app = createServer((request, response) => response.end(`app ${request.url}`));
+        await new Promise<void>(resolve => app.listen(0, '127.0.0.1', resolve));
+        t.teardown(() => app.close());
+        const { port: appPort } = app.address() as AddressInfo;
+        await writeFile(join(root, 'pod.yaml'), podWith(appPort));
+        const injected = await inside('inject', '-f', '/pod.yaml', '--config-map', 'outrider');
+        t.match(injected, { code: 0, stderr: '' });
+        const [, proxy] = parse(injected.stdout).spec.initContainers;
+        const ports = ['inbound', 'outbound', 'admin', 'health', 'telemetry'].flatMap(name => [
+          `--${name}`,
+          '127.0.0.1:0',
+        ]);
+        const env = Object.fromEntries(
+          proxy.env.map((one: { name: string; value: string }) => [one.name, one.value]),
+        );
+        const { child, ended, said } = startInside([...proxy.args, ...ports], env);
+        const [line] = await said('stderr', /\{"msg":"ready".*\}\n/);
+        const ready = JSON.parse(line);
+        t.equal(ready.id, 'spiffe://cluster.local/ns/shop/sa/web');
+        const probe = await fetch(`http://${ready.telemetry}/app-health/web/readyz`);
+        t.same([probe.status, await probe.text()], [200, 'app /ready']);
+        const dump = await (await fetch(`http://${ready.admin}/config_dump`)).json();
+        t.match(dump, { workload: { namespace: 'shop', labels: { app: 'web' } } });
+        const [, script, ...hook] = proxy.lifecycle.preStop.exec.command;
+        t.equal(script, `${APP_PATH}/bin/outrider.js`);
+        t.match(await inside(...hook, '--port', ready.admin.split(':')[1]), {
+          code: 0,
+          stdout: 'draining\n',
+        });
+        child.kill('SIGTERM');
+        t.match(await ended, { code: 0, signal: null });
+      },
+    );
 
     t.test('and it writes nothing', async t => {
       const { stdout } = await run('find', [root, '-user', '1337']);
