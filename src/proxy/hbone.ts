@@ -16,10 +16,11 @@ import type { AppDestination } from './app.ts';
 import { parseAuthority } from './authority.ts';
 import type { ConnectionRow, OpenConnection } from './connections.ts';
 import type { Inbound } from './inbound.ts';
-import { type Arrival, InboundConnection, type WorkloadPort } from './inbound-connection.ts';
+import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import type { ProxiedRequest } from './request.ts';
 import type { CloseReason, Policed } from './revalidation.ts';
+import type { WorkloadPort } from './workload-ports.ts';
 
 /** What HBONE agrees to: HTTP/2 and nothing else. */
 export function hboneProtocol(offered: readonly string[]): string | null {

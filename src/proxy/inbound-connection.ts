@@ -29,14 +29,7 @@ import type { CloseReason, Policed } from './revalidation.ts';
 import { modeOn, type Snapshot } from './snapshot.ts';
 import { StreamTunnel } from './stream-tunnel.ts';
 import { openTunnel } from './tunnel.ts';
-
-/** Which port of the workload a connection is for. */
-export interface WorkloadPort {
-  /** The app's own. */
-  readonly port: number;
-  /** The address that it was going to when it was redirected; null = the listener's. */
-  readonly host: string | null;
-}
+import type { WorkloadPort } from './workload-ports.ts';
 
 /** How a connection came in. */
 export interface Arrival extends WorkloadPort {

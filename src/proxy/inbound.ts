@@ -15,7 +15,6 @@ import type { Trust } from '../identity/trust.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
 import { isTls } from '../net/detect.ts';
 import type { Address } from '../net/listen.ts';
-import type { OriginalDst } from '../net/original-dst.ts';
 import {
   createTerminator,
   type HandshakeFacts,
@@ -30,11 +29,12 @@ import type { Recorder } from '../telemetry/recorder.ts';
 import type { Tracer } from '../telemetry/trace.ts';
 import { agreedProtocol, agreesHttp2 } from './alpn.ts';
 import { AppDestination } from './app.ts';
+import { Apps } from './apps.ts';
 import type { Authorizers } from './authorizers.ts';
 import { judgeClient } from './client-judge.ts';
 import type { Connections } from './connections.ts';
 import { HboneConnection, hboneProtocol } from './hbone.ts';
-import { type Arrival, InboundConnection, type WorkloadPort } from './inbound-connection.ts';
+import { type Arrival, InboundConnection } from './inbound-connection.ts';
 import { inboundFacts } from './inbound-facts.ts';
 import { isExpired, materialOf, OWN_EXPIRED } from './material.ts';
 import { meshTls } from './mesh-tls.ts';
@@ -42,6 +42,12 @@ import { peek } from './peek.ts';
 import type { Policed, Revalidation } from './revalidation.ts';
 import { modeIsDefault, modeOn, protocolOn, type Snapshot } from './snapshot.ts';
 import { StreamTunnel } from './stream-tunnel.ts';
+import {
+  type NoWorkloadPort,
+  type WorkloadPort,
+  WorkloadPorts,
+  type WorkloadPortsOptions,
+} from './workload-ports.ts';
 
 export interface InboundSettings {
   /** The app, or null: the original destination's port on 127.0.0.1. */
@@ -62,7 +68,7 @@ export interface InboundSettings {
   readonly denials: { readonly explain: boolean; readonly tell: boolean };
 }
 
-export interface InboundParts {
+export interface InboundParts extends Omit<WorkloadPortsOptions, 'app'> {
   readonly settings: InboundSettings;
   readonly clock: Clock;
   readonly recorder: Recorder;
@@ -70,12 +76,6 @@ export interface InboundParts {
   readonly revalidation: Revalidation;
   readonly tracer: () => Tracer | null;
   readonly authorizers: Authorizers;
-  /** Where redirected connections were going; null = none come, or nobody can tell. */
-  readonly originalDst: OriginalDst | null;
-  /** Whether a port is one of Outrider's own listeners: never the app's. */
-  readonly isOwnPort: (port: number) => boolean;
-  /** The inbound listener's own. */
-  readonly port: () => number;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
   /** What all threads share, so that a client may resume its session on any of them. */
   readonly sessions: { readonly ticketSecret: Uint8Array; readonly believed: BelievedChains };
@@ -91,13 +91,27 @@ export class Inbound {
   #terminator: Terminator;
   /** Of the HBONE port; null = there is none. */
   #hbone: Terminator | null = null;
-  #apps = new Map<string, AppDestination>();
+  readonly #apps: Apps;
+  readonly #ports: WorkloadPorts;
 
   constructor(snapshot: Snapshot, identity: IdentityGeneration, trust: Trust, parts: InboundParts) {
     this.snapshot = snapshot;
     this.identity = identity;
     this.trust = trust;
     this.parts = parts;
+    const { app } = parts.settings;
+    this.#ports = new WorkloadPorts({ ...parts, app: app?.port ?? null });
+    this.#apps = new Apps(app?.host ?? null, at => {
+      const { clock, recorder, settings } = parts;
+      const { connectTimeoutMs } = settings;
+      return new AppDestination({
+        ...at,
+        clock,
+        recorder,
+        connectTimeoutMs,
+        protocol: this.protocolOf(at.port),
+      });
+    });
     this.#tls = meshTls(snapshot, parts.settings.compliancePolicy);
     this.#terminator = this.#createTerminator({
       listener: 'inbound',
@@ -166,11 +180,11 @@ export class Inbound {
   close(): void {
     this.#terminator.close();
     this.#hbone?.close();
-    for (const app of this.#apps.values()) app.close();
+    this.#apps.close();
   }
 
   sweep(now: number): void {
-    for (const app of this.#apps.values()) app.sweep(now);
+    this.#apps.sweep(now);
   }
 
   /** How long a silent client is waited for; 0 = for ever. */
@@ -180,31 +194,13 @@ export class Inbound {
   }
 
   /** The app that serves a workload port. */
-  appOn({ port, host: original }: WorkloadPort): AppDestination {
-    const { app } = this.parts.settings;
-    const six = original?.includes(':') === true;
-    const passthrough = app === null && original !== null && this.snapshot.resources.mesh.inboundPassthrough;
-    const host = app?.host ?? (passthrough ? original : six ? '::1' : '127.0.0.1');
-    const key = `${host}:${port}`;
-    let found = this.#apps.get(key);
-    if (found === undefined) {
-      found = new AppDestination({
-        host,
-        port,
-        source: passthrough ? (six ? PASSTHROUGH_SOURCE_6 : PASSTHROUGH_SOURCE) : null,
-        clock: this.parts.clock,
-        recorder: this.parts.recorder,
-        connectTimeoutMs: this.parts.settings.connectTimeoutMs,
-        protocol: this.protocolOf(port),
-      });
-      this.#apps.set(key, found);
-    }
-    return found;
+  appOn(workload: WorkloadPort): AppDestination {
+    return this.#apps.on(workload, this.snapshot.resources.mesh.inboundPassthrough);
   }
 
   /** Takes an accepted socket. */
   accept(raw: Socket): void {
-    const workload = this.#workloadFor(raw);
+    const workload = this.#ports.find(raw);
     if (typeof workload === 'string') {
       this.refused(raw, workload);
       return;
@@ -321,40 +317,13 @@ export class Inbound {
     return protocolOn(this.parts.settings.protocols, port);
   }
 
-  /** Of connections that were redirected: what was asked once is kept as long as they live. */
-  readonly #workloads = new WeakMap<Socket, WorkloadPort>();
-
-  /** The workload port that an accepted connection is for: the app's; or why there is none. */
-  #workloadFor(raw: Socket): WorkloadPort | 'no_destination' | 'loop' | 'own_port' {
-    const { settings, originalDst, isOwnPort } = this.parts;
-    if (settings.app !== null) return { port: settings.app.port, host: null };
-    const to = originalDst?.(raw) ?? null;
-    if (to === null) return 'no_destination';
-    // TPROXY keeps the local port; what REDIRECT leads here has the listener's own.
-    if (isOwnPort(to.port)) return to.port === this.parts.port() ? 'loop' : 'own_port';
-    this.#workloads.set(raw, to);
-    return to;
-  }
-
   #portOf(raw: Socket): number {
-    return this.parts.settings.app?.port ?? this.#workloads.get(raw)?.port ?? 0;
+    return this.#ports.of(raw)?.port ?? 0;
   }
 
-  /**
-   * The workload port behind an address that a client names itself (HBONE), or why there is none. The address that counts is
-   * the one that it connected to: policy must not believe a client's word, and nobody is led on to another host.
-   */
-  workloadOf(
-    { host, port }: Address,
-    { localAddress = '' }: Socket,
-  ): WorkloadPort | 'no_destination' | 'own_port' {
-    const { app } = this.parts.settings;
-    if (app !== null) return app.port === port ? { port, host: null } : 'no_destination';
-    if (port < 1 || port > MAX_PORT) return 'no_destination';
-    if (this.parts.isOwnPort(port)) return 'own_port';
-    const { inboundPassthrough } = this.snapshot.resources.mesh;
-    const own = localAddress.replace(/^::ffff:(?=.*\.)/, '');
-    return inboundPassthrough && host !== own ? 'no_destination' : { host: own, port };
+  /** The workload port behind an address that a client names itself (HBONE), or why there is none. */
+  workloadOf(address: Address, socket: Socket): WorkloadPort | NoWorkloadPort {
+    return this.#ports.named(address, socket, this.snapshot.resources.mesh.inboundPassthrough);
   }
 
   #begin(socket: Socket, arrival: Arrival, first: Buffer | null): void {
@@ -383,7 +352,7 @@ export class Inbound {
     }
     // Who agreed to HTTP/2 speaks it.
     const serve = path.serve === 'detect' && agreesHttp2(facts.alpn) ? 'http' : path.serve;
-    const host = this.#workloads.get(raw)?.host ?? null;
+    const host = this.#ports.of(raw)?.host ?? null;
     this.#begin(socket, { port, host, serve, peer, facts, sni: facts.sni }, null);
     this.parts.connections.arrived(raw);
   }
@@ -413,10 +382,6 @@ function mayResume({ authorization }: Snapshot, { minVersion }: TlsSettings): bo
   return minVersion === 'TLSv1.3' || !looksAtServerName(authorization);
 }
 
-const MAX_PORT = 65_535;
-/** Istio's: capture leaves alone what comes from here, on its way to the pod's own address. */
-const PASSTHROUGH_SOURCE = '127.0.0.6';
-const PASSTHROUGH_SOURCE_6 = '::6';
 const NO_ALPN: readonly string[] = [];
 const NOBODY: Arrival = { port: 0, host: null, serve: 'tcp', peer: null, facts: null, sni: null };
 /** A hello that nobody read: TLS is refused, whatever it says. */
