@@ -21,10 +21,12 @@ try {
     { teardown },
     { rounds, perSecond: PER_SECOND, slowestMs: 2_000, slowEvery: 50, drainSeconds: 5, onReplaced: write },
   );
-  const { requests, failures, seconds, slowestMs, replacements, refused, longestEndMs, exits, told } = report;
+  const { requests, failures, seconds, took, slowest, replacements, refused, longestEndMs, exits, told } =
+    report;
   const rate = Math.round(requests / seconds);
   write(`${requests} requests in ${Math.round(seconds)} s, ${rate}/s, ${failures} failed`);
-  write(`slowest: ${Math.round(slowestMs)} ms beyond what the app took`);
+  const [median, p99, most] = [took.median, took.p99, took.most].map(Math.round);
+  write(`beyond what the app took: median ${median} ms, p99 ${p99} ms, most ${most} ms (${slowest})`);
   write(`${replacements} replacements, the longest end ${Math.round(longestEndMs)} ms`);
   write(`${refused} attempts to connect failed and were made elsewhere`);
   for (const line of told) write(line);

@@ -38,8 +38,10 @@ export class RollingLoad {
   requests = 0;
   failures = 0;
   underWay = 0;
-  /** Of those that the app does not let wait, ms. */
-  slowestMs = 0;
+  /** What each took beyond what the app let it wait, ms. */
+  readonly #took: number[] = [];
+  /** Which of them took the longest. */
+  slowest = '';
   /** The first failures, in words. */
   readonly told: string[] = [];
   readonly #options: LoadOptions;
@@ -47,6 +49,7 @@ export class RollingLoad {
   readonly #http2: Http2Client;
   readonly #timer: NodeJS.Timeout;
   readonly #began = performance.now();
+  #slowestMs = 0;
   #wake = (): void => {};
 
   private constructor(options: LoadOptions, http2: Http2Client) {
@@ -70,6 +73,12 @@ export class RollingLoad {
     return seconds;
   }
 
+  /** Of what requests took beyond what the app let them wait, ms. */
+  quantile(part: number): number {
+    const sorted = this.#took.toSorted((a, b) => a - b);
+    return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0;
+  }
+
   #close(): void {
     clearInterval(this.#timer);
     this.#agent.destroy();
@@ -91,13 +100,16 @@ export class RollingLoad {
     this.underWay++;
     const fault = await ask(this, `/?ms=${Math.floor(waits)}`).catch((error: Error) => error.message);
     const took = performance.now() - began;
-    this.slowestMs = Math.max(this.slowestMs, took - waits);
+    const at = ((began - this.#began) / 1_000).toFixed(2);
+    const said = `${name} at ${at} s, waits ${waits} ms, over after ${Math.round(took)}`;
+    if (took - waits > this.#slowestMs) {
+      this.#slowestMs = took - waits;
+      this.slowest = said;
+    }
+    this.#took.push(took - waits);
     if (fault !== null) {
       this.failures++;
-      if (this.told.length < MAX_TOLD) {
-        const at = ((began - this.#began) / 1_000).toFixed(2);
-        this.told.push(`${at} s, ${name}, waits ${waits} ms, over after ${Math.round(took)}: ${fault}`);
-      }
+      if (this.told.length < MAX_TOLD) this.told.push(`${said}: ${fault}`);
     }
     this.underWay--;
     this.#wake();

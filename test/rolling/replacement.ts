@@ -28,8 +28,8 @@ export type Order = (typeof ORDERS)[number];
 
 /**
  * How a replica ends. `signal`: SIGTERM to the sidecar, and the app when that is gone. `command`: SIGTERM to `run -- APP`,
- * where the app dies of the signal. `native`: as in a pod with a native sidecar: `/drain` by the preStop hook, SIGTERM to
- * the app, which answers what it was asked, and to the sidecar when the app is gone.
+ * where the app dies of the signal. `native`: as in a pod with a native sidecar: `/drain` by the preStop hook of the
+ * sidecar, SIGTERM to the app when its own preStop hook has let the drain go by, and to the sidecar when the app is gone.
  */
 export const ENDINGS = ['signal', 'command', 'native'] as const;
 export type Ending = (typeof ENDINGS)[number];
@@ -48,8 +48,10 @@ export interface RollingReport {
   /** In words, the first of them. */
   readonly told: readonly string[];
   readonly seconds: number;
-  /** Of what the app did not let wait, ms. */
-  readonly slowestMs: number;
+  /** What requests took beyond what the app let them wait, ms. */
+  readonly took: { readonly median: number; readonly p99: number; readonly most: number };
+  /** The slowest, in words. */
+  readonly slowest: string;
   readonly replacements: number;
   /** Attempts of the client's sidecar that found no connection, and were made elsewhere. */
   readonly refused: number;
@@ -72,7 +74,8 @@ export async function rollingReplacement(t: Teardown, options: RollingOptions): 
     }
   }
   const seconds = await load.end();
-  const { requests, failures, told, slowestMs } = load;
+  const { requests, failures, told, slowest } = load;
+  const took = { median: load.quantile(0.5), p99: load.quantile(0.99), most: load.quantile(1) };
   const { exits, longestEndMs } = world;
   const refused = await world.refused();
   return {
@@ -80,7 +83,8 @@ export async function rollingReplacement(t: Teardown, options: RollingOptions): 
     failures,
     told,
     seconds,
-    slowestMs,
+    took,
+    slowest,
     replacements: exits.length,
     refused,
     longestEndMs,
@@ -108,6 +112,7 @@ class Replica {
   async end(): Promise<Exit> {
     if (this.ending === 'native') {
       await this.sidecar.get('admin', '/drain', { method: 'POST' });
+      while ((await this.sidecar.metric('outrider_connections_open', { direction: 'inbound' })) > 0);
       await this.#app?.end();
       return this.sidecar.stop();
     }
