@@ -1,7 +1,7 @@
 /** Two hosts on one wire, as network namespaces of this machine: programs run in them, and the wire can be listened to. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 
@@ -31,9 +31,18 @@ export function missingForHosts(...tools: readonly string[]): string | null {
   try {
     execFileSync('ip', ['netns', 'add', name], { stdio: 'pipe' });
     execFileSync('ip', ['netns', 'del', name], { stdio: 'pipe' });
+    removeLeftovers();
     return null;
   } catch (error) {
     return `network namespaces cannot be made: ${String((error as { stderr?: unknown }).stderr ?? error).trim()}`;
+  }
+}
+
+/** Of runs that were killed before they could clean up. */
+function removeLeftovers(): void {
+  for (const line of execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }).split('\n')) {
+    const [, name, pid] = /^(outrider-[cs]-(\d+)-\d+)(?: |$)/.exec(line) ?? [];
+    if (name !== undefined && !existsSync(`/proc/${pid}`)) execFileSync('ip', ['netns', 'del', name]);
   }
 }
 
