@@ -10,6 +10,8 @@ COPY bin bin
 COPY config/inject config/inject
 COPY scripts scripts
 COPY src src
+# The time of every file in the image: `--build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)`.
+ARG SOURCE_DATE_EPOCH=0
 # The Node that package-lock.json pins builds the bundle and goes into the image: the one that the tests ran on.
 RUN node_modules/.bin/node scripts/build.ts && node_modules/.bin/node scripts/image-root.ts /image
 

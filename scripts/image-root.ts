@@ -2,11 +2,13 @@
  * Lays out the root file system of the container image: `node scripts/image-root.ts FOLDER`.
  * The Node that runs this script, the shared libraries it is linked with, the bundle; no shell, no package
  * manager, nothing that could be upgraded or abused in place. The Dockerfile copies the folder into an empty image.
+ * Whatever was built when: times are SOURCE_DATE_EPOCH's (s since 1970, default 0), modes are two, so that the same sources
+ * and the same base make the same layer.
  */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, realpath, writeFile } from 'node:fs/promises';
+import { chmod, cp, lstat, mkdir, readdir, realpath, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -25,8 +27,12 @@ const APP_FILES = ['bin', 'package.json', 'LICENSE', 'config/inject'];
 // Debian's packages of the libraries that Node is linked with; their licences go along with them.
 const LIBRARY_PACKAGES = ['libc6', 'libgcc-s1', 'libstdc++6', 'libatomic1'];
 
-/** Fills `folder` (made when missing) with the image's files. `dist` is the bundle to put in. */
-export async function layImageRoot(folder: string, dist = join(ROOT, 'dist')): Promise<void> {
+/** Fills `folder` (made when missing) with the image's files. `dist` is the bundle to put in, `seconds` every file's time. */
+export async function layImageRoot(
+  folder: string,
+  dist = join(ROOT, 'dist'),
+  seconds = secondsOf(process.env.SOURCE_DATE_EPOCH),
+): Promise<void> {
   const node = await realpath(process.execPath);
   await put(node, join(folder, NODE_PATH));
   await put(join(dirname(node), '../LICENSE'), join(folder, '/usr/share/doc/node/LICENSE'));
@@ -44,6 +50,27 @@ export async function layImageRoot(folder: string, dist = join(ROOT, 'dist')): P
   await writeFile(join(folder, 'etc/passwd'), `outrider:x:${UID}:${UID}::/nonexistent:/sbin/nologin\n`);
   await writeFile(join(folder, 'etc/group'), `outrider:x:${UID}:\n`);
   await writeFile(join(folder, 'etc/nsswitch.conf'), 'hosts: files dns\n');
+  await settle(folder, seconds);
+}
+
+/** Times and modes that do not tell who built it, when, and under which umask. */
+async function settle(folder: string, seconds: number): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    const stat = await lstat(path);
+    if (stat.isDirectory()) await settle(path, seconds);
+    else {
+      await chmod(path, (stat.mode & 0o111) === 0 ? 0o644 : 0o755);
+      await utimes(path, seconds, seconds);
+    }
+  }
+  await chmod(folder, 0o755);
+  await utimes(folder, seconds, seconds);
+}
+
+function secondsOf(said = '0'): number {
+  if (!/^\d{1,12}$/.test(said)) throw new Error('SOURCE_DATE_EPOCH is a whole number of seconds');
+  return Number(said);
 }
 
 /** The files that the dynamic linker loads for a binary, and the linker itself. */

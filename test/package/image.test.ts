@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -66,6 +67,13 @@ t.test('the Dockerfile', async t => {
     t.notMatch(valuesOf(build, 'RUN').join(), /npm (i|install|add)\b/);
   });
 
+  t.test('asks nobody but the npm registry, and no clock', async t => {
+    const commands = valuesOf(build, 'RUN').join('\n');
+    t.notMatch(commands, /\b(?:apt|apk|curl|wget|git|npx|corepack|date)\b/);
+    t.same(valuesOf(build, 'ADD'), []);
+    t.same(valuesOf(build, 'ARG'), ['SOURCE_DATE_EPOCH=0']);
+  });
+
   t.test('copies only what exists and what .dockerignore lets through', async t => {
     const ignore = (await readFile(join(ROOT, '.dockerignore'), 'utf8')).split('\n');
     t.ok(ignore.includes('*'), 'nothing is sent unless it is named');
@@ -115,6 +123,22 @@ t.test('the Dockerfile', async t => {
   });
 });
 
+/** Path, mode, time and digest of everything below a folder. */
+async function listing(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const lines = entries.map(async entry => {
+    const path = join(entry.parentPath, entry.name);
+    const { mode, mtimeMs } = await lstat(path);
+    const digest = entry.isFile()
+      ? createHash('sha256')
+          .update(await readFile(path))
+          .digest('hex')
+      : '-';
+    return `${path.slice(folder.length)} ${mode.toString(8)} ${mtimeMs} ${digest}`;
+  });
+  return (await Promise.all(lines)).toSorted();
+}
+
 t.test("the image's root file system", { skip: process.platform !== 'linux' }, async t => {
   const built = await buildElsewhere();
   const temporary = await mkdtemp(join(tmpdir(), 'outrider-image-'));
@@ -152,6 +176,27 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
     );
     const { stdout } = await run('find', [root, '-type', 'f', '-perm', '/7022']);
     t.equal(stdout, '', 'nor one that others may write');
+  });
+
+  t.test('is the same whenever and wherever it is made', async t => {
+    const again = await buildElsewhere();
+    t.teardown(() => again.remove());
+    const [one, two, later] = ['one', 'two', 'later'].map(name => join(temporary, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await layImageRoot(one, join(built.folder, 'dist'), 0);
+    await layImageRoot(two, join(again.folder, 'dist'), 0);
+    await layImageRoot(later, join(again.folder, 'dist'), 1_700_000_000);
+    t.same(await listing(two), await listing(one));
+    t.same(
+      (await listing(later)).map(line => line.replace(' 1700000000000 ', ' 0 ')),
+      await listing(one),
+      'but for the time that it is told',
+    );
+    const bundle = await readFile(join(one, APP_PATH, 'dist/main.js'), 'utf8');
+    t.notMatch(bundle, ROOT, 'no path of the machine that built it');
   });
 
   // Only root may change the root folder and the user; what it shows holds for every other user as well.
