@@ -137,7 +137,10 @@ class WebhookServer implements Webhook {
       return { status: 415, body: 'content-type must be application/json\n' };
     }
     const body = await bodyOf(request);
-    if (body === null) return { status: 413, body: `more than ${MAX_BODY_BYTES} bytes\n` };
+    if (body === null) {
+      await drain(request);
+      return { status: 413, body: `more than ${MAX_BODY_BYTES} bytes\n` };
+    }
     return this.#review(body);
   }
 
@@ -189,6 +192,19 @@ function tell({ what, owner, why, warnings, dryRun }: ReviewOutcome): void {
   };
   if (what === 'refused') log.warn('pod refused', fields);
   else log.info(what === 'injected' ? 'pod injected' : 'pod left as it is', fields);
+}
+
+/** Reads on for a while: an answer before the end of what is sent is lost with the connection. */
+async function drain(request: IncomingMessage): Promise<void> {
+  let left = 2 * MAX_BODY_BYTES;
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      left -= (chunk as Buffer).length;
+      if (left < 0) return;
+    }
+  } catch {
+    // the API server went away
+  }
 }
 
 /** Null when it is too long; what is cut off is as long as it came, and no review. */
