@@ -18,6 +18,8 @@ import { HpackEncoder } from './hpack-encoder.ts';
 /** Streams that we reset and whose frames may still be under way. */
 const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
+/** One read may bring hundreds of requests: after so many, other connections are served first. */
+const STREAMS_A_TURN = 64;
 /** What is read after the end, and thrown away. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** A peer that takes not one byte for so long is not coming back. */
@@ -77,6 +79,10 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   readonly #headerTimeoutMs: number;
   #paused = false;
   #unread = 0;
+  /** Streams that the peer began in this turn of the event loop. */
+  protected begun = 0;
+  /** What was read of the socket and waits for the next turn; the socket is paused meanwhile. */
+  #rest: Buffer | null = null;
   #onDrain = (): void => this.#drained();
 
   constructor(
@@ -132,11 +138,36 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
       if (this.#unread > MAX_UNREAD_BYTES) this.duct.socket.destroy();
       return;
     }
-    this.#frames.read(chunk, borrowed, this.clock.now);
+    if (this.#rest !== null) {
+      this.#rest = Buffer.concat([this.#rest, chunk]);
+      return;
+    }
+    this.begun = 0;
+    const at = this.#frames.read(chunk, borrowed, this.clock.now);
+    if (at < chunk.length && !this.over) this.#leave(chunk.subarray(at));
     if (!this.output.stalled || this.#paused) return;
     this.#paused = true;
     this.duct.socket.pause();
   }
+
+  get full(): boolean {
+    return this.begun >= STREAMS_A_TURN;
+  }
+
+  /** Others get their turn; `rest` is read in the next. */
+  #leave(rest: Buffer): void {
+    this.#rest = rest;
+    this.duct.socket.pause();
+    setImmediate(this.#goOn);
+  }
+
+  #goOn = (): void => {
+    const rest = this.#rest;
+    this.#rest = null;
+    if (rest === null || this.over) return;
+    this.read(rest, false);
+    if (this.#rest === null && !this.#paused && !this.over) this.duct.socket.resume();
+  };
 
   onFrame(frame: FrameHead, bytes: Buffer, from: number, to: number): void {
     const { type, flags, stream } = frame;
@@ -412,7 +443,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   #drained(): void {
     if (this.#paused && !this.output.stalled) {
       this.#paused = false;
-      this.duct.socket.resume();
+      if (this.#rest === null) this.duct.socket.resume();
     }
     this.pump();
   }

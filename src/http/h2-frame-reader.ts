@@ -18,6 +18,8 @@ import {
 export interface FrameTaker {
   /** Nothing more is read. */
   readonly over: boolean;
+  /** Enough was begun for now: the rest is read later. */
+  readonly full: boolean;
   /** A frame that is not DATA; its payload is `bytes[from, to)`, until this returns. */
   onFrame(frame: FrameHead, bytes: Buffer, from: number, to: number): void;
   /** A DATA frame begins. @param length of its payload, padding included @param content bytes of content in it */
@@ -54,20 +56,24 @@ export class FrameReader {
     this.#prefaceLeft = preface ? PREFACE.length : 0;
   }
 
-  read(chunk: Buffer, borrowed: boolean, now: number): void {
+  /** @returns the offset of what is left for later; the chunk's length where all was read */
+  read(chunk: Buffer, borrowed: boolean, now: number): number {
     const taker = this.#taker;
     let at = 0;
     if (this.#prefaceLeft > 0) {
       at = this.#readPreface(chunk);
-      if (taker.over || at === chunk.length) return;
+      if (taker.over || at === chunk.length) return chunk.length;
     }
     while (this.#held !== null) {
       at = this.#hold(chunk, at);
       const held = this.#held as Buffer;
-      if (this.#heldBytes < FRAME_HEADER_BYTES) return;
-      if (lengthAt(held, 0) > MAX_FRAME_BYTES) return this.#tooLarge();
+      if (this.#heldBytes < FRAME_HEADER_BYTES) return chunk.length;
+      if (lengthAt(held, 0) > MAX_FRAME_BYTES) {
+        this.#tooLarge();
+        return chunk.length;
+      }
       if (this.#heldBytes < needs(held, 0, this.#heldBytes)) {
-        if (at === chunk.length) return;
+        if (at === chunk.length) return chunk.length;
         continue;
       }
       // What is held is a frame, or the head of DATA: it is read first, then the chunk goes on.
@@ -76,9 +82,10 @@ export class FrameReader {
       this.#heldBytes = 0;
       this.heldSince = Number.POSITIVE_INFINITY;
       this.#readFrames(whole, 0, false, at < chunk.length, now);
-      if (taker.over) return;
+      if (taker.over) return chunk.length;
+      if (taker.full) return at;
     }
-    if (at < chunk.length) this.#readFrames(chunk, at, borrowed, false, now);
+    return at < chunk.length ? this.#readFrames(chunk, at, borrowed, false, now) : at;
   }
 
   #readPreface(chunk: Buffer): number {
@@ -110,7 +117,7 @@ export class FrameReader {
   }
 
   /** @param more there is more of the same read behind `bytes` */
-  #readFrames(bytes: Buffer, start: number, borrowed: boolean, more: boolean, now: number): void {
+  #readFrames(bytes: Buffer, start: number, borrowed: boolean, more: boolean, now: number): number {
     const taker = this.#taker;
     let at = start;
     const end = bytes.length;
@@ -119,18 +126,23 @@ export class FrameReader {
         at = this.#readData(bytes, at, borrowed, more);
         continue;
       }
-      if (end - at >= FRAME_HEADER_BYTES && lengthAt(bytes, at) > MAX_FRAME_BYTES) return this.#tooLarge();
+      if (end - at >= FRAME_HEADER_BYTES && lengthAt(bytes, at) > MAX_FRAME_BYTES) {
+        this.#tooLarge();
+        return end;
+      }
       const need = needs(bytes, at, end);
       if (end - at < need) {
         this.#held = Buffer.allocUnsafe(need);
         bytes.copy(this.#held, 0, at, end);
         this.#heldBytes = end - at;
         this.heldSince = now;
-        return;
+        return end;
       }
       this.#readFrame(bytes, at);
       at += need;
+      if (taker.full) return at;
     }
+    return end;
   }
 
   #readFrame(bytes: Buffer, at: number): void {

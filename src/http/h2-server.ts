@@ -102,6 +102,7 @@ export class H2Server<C> extends H2Connection {
     if (id <= this.lastPeerStream)
       return this.fail(h2.STREAM_CLOSED, 'h2_stream_closed', 'HEADERS on a stream that has ended');
     this.lastPeerStream = id;
+    this.begun++;
     // RFC 9113 6.8: the client sends them again elsewhere.
     if (this.#lastServed >= 0 && id > this.#lastServed) return;
     if (this.streams.size >= h2.MAX_STREAMS || this.#retired) {
