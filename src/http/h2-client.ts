@@ -150,6 +150,10 @@ export class H2Client extends H2Connection {
     else this.fail(h2.STREAM_CLOSED, 'h2_stream_closed', 'HEADERS on a stream that has ended');
   }
 
+  protected onCaughtUp(): void {
+    // A server begins nothing, and so never too much at a time.
+  }
+
   protected onEmpty(): void {
     if (this.#closeIfDone()) return;
     this.#roomed();

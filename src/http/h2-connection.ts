@@ -120,6 +120,8 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   protected abstract isIdle(id: number): boolean;
   /** Nothing is open any more. */
   protected abstract onEmpty(): void;
+  /** All that was read of the socket is acted on, after some of it had to wait. */
+  protected abstract onCaughtUp(): void;
   /** The peer opens no stream of its own, or answers none above `last`. */
   protected abstract onGoaway(last: number, code: number, debug: string): void;
   /** The peer's SETTINGS changed what may be opened. */
@@ -150,6 +152,11 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
     this.duct.socket.pause();
   }
 
+  /** Not all that was read of the socket is acted on. */
+  protected get behind(): boolean {
+    return this.#rest !== null;
+  }
+
   get full(): boolean {
     return this.begun >= STREAMS_A_TURN;
   }
@@ -166,7 +173,9 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
     this.#rest = null;
     if (rest === null || this.over) return;
     this.read(rest, false);
-    if (this.#rest === null && !this.#paused && !this.over) this.duct.socket.resume();
+    if (this.#rest !== null || this.over) return;
+    if (!this.#paused) this.duct.socket.resume();
+    this.onCaughtUp();
   };
 
   onFrame(frame: FrameHead, bytes: Buffer, from: number, to: number): void {

@@ -48,6 +48,8 @@ export class H2Server<C> extends H2Connection {
   /** Streams above it are not served; -1 = all are. */
   #lastServed = -1;
   #ended = false;
+  /** The client has ended, and what it sent before waits to be read. */
+  #endsLater = false;
   #closed = false;
   #closeAt = Number.POSITIVE_INFINITY;
   #onData = (chunk: Buffer): void => this.read(chunk, false);
@@ -230,7 +232,14 @@ export class H2Server<C> extends H2Connection {
     if (this.streams.size === 0 && now - this.idleSince > this.idleMs) this.#finish();
   }
 
+  protected onCaughtUp(): void {
+    if (this.#endsLater) this.#onPeerEnd();
+  }
+
   #onPeerEnd(): void {
+    // What it sent before its end is not all read: a body would pass for one that never comes.
+    this.#endsLater = this.behind && !this.over;
+    if (this.#endsLater) return;
     this.#ended = true;
     if (this.over) {
       this.duct.socket.destroySoon();

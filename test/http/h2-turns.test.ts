@@ -1,0 +1,47 @@
+/** One read that brings more requests than are begun in a turn of the event loop. */
+import { createServer } from 'node:http';
+import t from 'tap';
+import { h2Plain } from '../h2-peer.ts';
+import { listenUntilEnd } from '../peers.ts';
+import { lastData, post, reset } from './h2-case.ts';
+import { startH2Loop } from './h2-loop.ts';
+
+const MANY = 200;
+const ids = Array.from({ length: MANY }, (_, i) => 2 * i + 1);
+const request = (id: number): Buffer => Buffer.concat([post(id), lastData(id, `body of ${id}`)]);
+
+const echo = createServer((received, response) => {
+  received.pipe(response);
+});
+const app = await listenUntilEnd(t, echo);
+
+t.test('all are answered, each with its own body', async t => {
+  const peer = await h2Plain(t, (await startH2Loop(t, app)).port);
+  peer.send(Buffer.concat(ids.map(request)));
+  for (const id of ids) await peer.done(id);
+  t.same(
+    ids.map(id => peer.on(id).body.toString()),
+    ids.map(id => `body of ${id}`),
+  );
+});
+
+t.test('also when their client has sent its end right behind them', async t => {
+  const peer = await h2Plain(t, (await startH2Loop(t, app)).port);
+  peer.send(Buffer.concat(ids.map(request)));
+  peer.socket.end();
+  for (const id of ids) await peer.done(id);
+  t.same(
+    ids.map(id => peer.on(id).body.toString()),
+    ids.map(id => `body of ${id}`),
+  );
+});
+
+t.test('and what is reset in the same read ends alone', async t => {
+  const loop = await startH2Loop(t, app);
+  const peer = await h2Plain(t, loop.port);
+  peer.send(
+    Buffer.concat(ids.map(id => (id % 4 === 1 ? request(id) : Buffer.concat([post(id), reset(id)])))),
+  );
+  for (const id of ids.filter(id => id % 4 === 1)) await peer.done(id);
+  t.equal(loop.finished.length, MANY);
+});
