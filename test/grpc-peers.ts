@@ -29,13 +29,14 @@ const SERVER_SPIFFE = 'spiffe://cluster.local/ns/foo/sa/httpbin';
 
 export const same = (bytes: Buffer): Buffer => bytes;
 
-function method(
-  name: string,
+/** A method whose messages are bytes. @param path `/package.Service/Method` */
+export function bytesMethod(
+  path: string,
   requestStream: boolean,
   responseStream: boolean,
 ): MethodDefinition<Buffer, Buffer> {
   return {
-    path: `/test.Echo/${name}`,
+    path,
     requestStream,
     responseStream,
     requestSerialize: same,
@@ -48,23 +49,23 @@ function method(
 /** What the server does with a call, by its method. */
 export const ECHO = {
   /** Answers with what it got, and its metadata in the trailers. */
-  Unary: method('Unary', false, false),
+  Unary: bytesMethod('/test.Echo/Unary', false, false),
   /** The same, and policy denies it. */
-  Denied: method('Denied', false, false),
+  Denied: bytesMethod('/test.Echo/Denied', false, false),
   /** Answers with all that it got. */
-  Gather: method('Gather', true, false),
+  Gather: bytesMethod('/test.Echo/Gather', true, false),
   /** As many messages as the request says, of as many bytes: `count bytes`. */
-  Scatter: method('Scatter', false, true),
+  Scatter: bytesMethod('/test.Echo/Scatter', false, true),
   /** Each message back. */
-  Both: method('Both', true, true),
+  Both: bytesMethod('/test.Echo/Both', true, true),
   /** An error with details and metadata. */
-  Fail: method('Fail', false, false),
+  Fail: bytesMethod('/test.Echo/Fail', false, false),
   /** One message, then an error. */
-  FailLate: method('FailLate', false, true),
+  FailLate: bytesMethod('/test.Echo/FailLate', false, true),
   /** No answer. */
-  Never: method('Never', false, false),
+  Never: bytesMethod('/test.Echo/Never', false, false),
   /** Its head and one message, and then nothing. */
-  Stuck: method('Stuck', false, true),
+  Stuck: bytesMethod('/test.Echo/Stuck', false, true),
 } as const;
 
 export const FAILURE = { code: 9, details: 'nicht möglich: ☃ 100 % \u0000' } as const;

@@ -29,7 +29,8 @@ export function readWebhookCertificate(dir: string): WebhookCertificate {
   const [certName, keyName] = NAMES.find(([name]) => read(dir, name) !== null) ?? NAMES[0];
   const [certPem, keyPem] = [certName, keyName].map(name => {
     const text = read(dir, name);
-    if (text === null) throw new Error(`${join(dir, name)} cannot be read`);
+    if (text === null)
+      throw new Error(`${join(dir, name)} cannot be read; --certs names the folder of tls.crt and tls.key`);
     return text;
   }) as [string, string];
   const leaf = orFault(() => new X509Certificate(certPem), `${certName} holds no certificate`);

@@ -20,6 +20,8 @@ export interface HttpLoopOptions<C> {
   readonly alpn: string | null;
   /** Bytes that were read before. */
   readonly first: Buffer | null;
+  /** Whether no further request is to begin after those that came. */
+  readonly draining: () => boolean;
   /** The loop has taken the connection over; null = it is gone. */
   readonly begun: (loop: HttpLoop<C> | null) => void;
 }
@@ -53,5 +55,10 @@ function begin<C>(socket: Socket, options: HttpLoopOptions<C>, http2: boolean, f
     ? new H2Server<C>(duct, handler, { limits, clock, memo: alpn === OUTRIDER_H2, report })
     : new H1Server<C>(duct, handler, { limits, clock });
   options.begun(loop);
+  if (options.draining()) {
+    // HTTP/2 can say that a request was not begun; HTTP/1.1 answers it first.
+    if (loop instanceof H2Server) loop.drain();
+    else loop.draining = true;
+  }
   if (first !== null && first.length > 0) loop.takeFirst(first);
 }

@@ -238,6 +238,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
       report: reason => recorder.http2Ended('inbound', reason),
       alpn: this.#arrival.facts?.alpn ?? null,
       first,
+      draining: () => this.#hub.draining,
       begun: loop => this.#begun(loop),
     });
   }
@@ -249,10 +250,6 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     }
     this.#server = loop;
     this.#protocol = loop instanceof H2Server ? 'http2' : 'http1';
-    if (!this.#hub.draining) return;
-    // HTTP/2 can say that a request was not begun; HTTP/1.1 answers it first.
-    if (loop instanceof H2Server) loop.drain();
-    else loop.draining = true;
   }
 
   /** `app` and what it sent already: when it was connected before the protocol was known. */

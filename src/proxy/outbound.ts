@@ -204,6 +204,7 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
       report: reason => recorder.http2Ended('outbound', reason),
       alpn: null,
       first,
+      draining: () => this.#hub.draining,
       begun: loop => this.#begun(loop),
     });
   }
@@ -215,7 +216,6 @@ class OutboundConnection implements OpenConnection, RequestHandler<ProxiedReques
     }
     this.#server = loop;
     this.#protocol = loop instanceof H2Server ? 'http2' : 'http1';
-    if (this.#hub.draining) loop.drain();
   }
 
   onRequest(exchange: Exchange<ProxiedRequest>): void {

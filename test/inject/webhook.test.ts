@@ -376,7 +376,10 @@ t.test(
       return stderr;
     };
     const empty = temporaryFolder(t);
-    t.equal(await fails('--certs', empty), `outrider: ${empty}/tls.crt cannot be read\n`);
+    t.equal(
+      await fails('--certs', empty),
+      `outrider: ${empty}/tls.crt cannot be read; --certs names the folder of tls.crt and tls.key\n`,
+    );
     const taken = `127.0.0.1:${webhook.port}`;
     t.equal(
       await fails('--certs', webhook.certs, '--listen', taken),

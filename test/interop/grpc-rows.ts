@@ -16,37 +16,20 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { testIdentity } from '../certificates.ts';
+import { bytesMethod, same } from '../grpc-peers.ts';
 import { envoyToOutrider, HOST, mesh, outriderToEnvoy, type Pair, type PairOptions } from './pair.ts';
 import { seenByEnvoy, seenByOutrider, XFCC } from './seen.ts';
 import { type Row, type Stage, TO_ENVOY, TO_OUTRIDER } from './stage.ts';
 
 const MIB = 1024 * 1024;
 const MANY = 50;
-const same = (bytes: Buffer): Buffer => bytes;
-
-function method(
-  name: string,
-  requestStream: boolean,
-  responseStream: boolean,
-): MethodDefinition<Buffer, Buffer> {
-  return {
-    path: `/interop.Echo/${name}`,
-    requestStream,
-    responseStream,
-    requestSerialize: same,
-    requestDeserialize: same,
-    responseSerialize: same,
-    responseDeserialize: same,
-  };
-}
-
 const SERVICE = {
-  Unary: method('Unary', false, false),
-  Gather: method('Gather', true, false),
-  Scatter: method('Scatter', false, true),
-  Both: method('Both', true, true),
-  Fail: method('Fail', false, false),
-  Never: method('Never', false, false),
+  Unary: bytesMethod('/interop.Echo/Unary', false, false),
+  Gather: bytesMethod('/interop.Echo/Gather', true, false),
+  Scatter: bytesMethod('/interop.Echo/Scatter', false, true),
+  Both: bytesMethod('/interop.Echo/Both', true, true),
+  Fail: bytesMethod('/interop.Echo/Fail', false, false),
+  Never: bytesMethod('/interop.Echo/Never', false, false),
 };
 
 interface Call {
