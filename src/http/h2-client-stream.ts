@@ -45,7 +45,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
     this.#sink = sink;
     const extended = request.head instanceof H2RequestHead && request.head.protocolToken !== null;
     this.#connects = extended || request.head.method === 'CONNECT';
-    if (extended && !this.#client.settled) {
+    if (extended && !this.#client.peer.received) {
       // RFC 8441 3: not before the server has said that it takes it.
       this.#client.whenSettled(() => {
         if (this.#sink !== null) this.begin(sink, request, body, whole);
@@ -53,7 +53,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
       return;
     }
     this.#begun = true;
-    if (extended && !this.#client.peerConnects) {
+    if (extended && !this.#client.peer.connects) {
       this.#client.leave();
       this.localEnded = true;
       queueMicrotask(() => this.#tell('protocol', 'the server takes no WebSocket over HTTP/2', false));
@@ -67,7 +67,7 @@ export class H2ClientStream extends H2Stream implements UpstreamStream {
       return;
     }
     // It may have been told since the place was given.
-    this.sendWindow = this.#client.peerWindow;
+    this.sendWindow = this.#client.peer.window;
     const { encoder, output, scheme, memo } = this.#client;
     encoder.begin();
     encodeRequest(encoder, request.head, request.edits, { drop: request.drop, scheme, memo });

@@ -46,7 +46,6 @@ export interface H2ClientOptions {
 
 export class H2Client extends H2Connection {
   readonly scheme: 'http' | 'https';
-  protected readonly mostPush = 0;
   requests = 0;
   readonly #owner: H2ClientOwner;
   readonly #maxStreams: number;
@@ -98,7 +97,7 @@ export class H2Client extends H2Connection {
   /** Streams that may begin now. */
   get room(): number {
     if (this.#retired || this.over || !this.duct.socket.writable) return 0;
-    const allowed = Math.min(this.settled ? this.peerStreams : STREAMS_AT_FIRST, this.#maxStreams);
+    const allowed = Math.min(this.peer.received ? this.peer.streams : STREAMS_AT_FIRST, this.#maxStreams);
     return Math.max(0, allowed - this.active);
   }
 
@@ -150,7 +149,7 @@ export class H2Client extends H2Connection {
     else this.fail(h2.STREAM_CLOSED, 'h2_stream_closed', 'HEADERS on a stream that has ended');
   }
 
-  protected onCaughtUp(): void {
+  onCaughtUp(): void {
     // A server begins nothing, and so never too much at a time.
   }
 
@@ -239,7 +238,7 @@ export class H2Client extends H2Connection {
 
   #onSocketClose(): void {
     this.over = true;
-    this.settled = true;
+    this.peer.received = true;
     this.clock.delete(this);
     this.#tellSettled();
     this.endStreams();

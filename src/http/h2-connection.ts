@@ -10,6 +10,8 @@ import { type FrameHead, FrameReader, type FrameTaker, uint31, uint32 } from './
 import * as h2 from './h2-frames.ts';
 import { type BlockTaker, HeaderBlocks } from './h2-header-blocks.ts';
 import { H2Output } from './h2-output.ts';
+import { PeerSettings } from './h2-peer-settings.ts';
+import { type PacedReader, ReadPace } from './h2-read-pace.ts';
 import { SendWindow } from './h2-send-window.ts';
 import type { H2Stream } from './h2-stream.ts';
 import { H2StreamTable } from './h2-stream-table.ts';
@@ -20,10 +22,6 @@ const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
 /** One read may bring hundreds of requests: after so many, other connections are served first. */
 const STREAMS_A_TURN = 64;
-/** What is read after the end, and thrown away. */
-const MAX_UNREAD_BYTES = 1024 * 1024;
-/** A peer that takes not one byte for so long is not coming back. */
-const STALL_MS = 60_000;
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
 
 /** What ends a connection: the code for the peer, and the word for the metric. */
@@ -33,7 +31,7 @@ interface Fault {
   readonly what: string;
 }
 
-export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
+export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker, PacedReader {
   readonly duct: Duct;
   readonly clock: Clock;
   readonly output: H2Output;
@@ -42,18 +40,9 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   readonly encoder = new HpackEncoder();
   readonly streams = new H2StreamTable<H2Stream>();
   deadline: number;
-  /** SETTINGS_INITIAL_WINDOW_SIZE of the peer. */
-  peerWindow = h2.DEFAULT_WINDOW;
-  /** SETTINGS_MAX_CONCURRENT_STREAMS of the peer. */
-  peerStreams = Number.POSITIVE_INFINITY;
-  /** SETTINGS_ENABLE_CONNECT_PROTOCOL of the peer (RFC 8441). */
-  peerConnects = false;
-  /** The peer's SETTINGS came. */
-  settled = false;
+  readonly peer: PeerSettings;
   /** On the clock's scale: when the last stream ended. */
   idleSince: number;
-  /** The largest SETTINGS_ENABLE_PUSH that the peer may send (RFC 9113 6.5.2). */
-  protected abstract readonly mostPush: 0 | 1;
   /** The highest stream of the peer's that we know of (a server's), or 0. */
   protected lastPeerStream = 0;
   protected readonly budget: H2Budget;
@@ -72,17 +61,11 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   /** The stream of the DATA frame under way, and whether that ends it. */
   #dataStream = 0;
   #dataEnds = false;
-  /** Bytes that had left when it was last looked, and since when it is as many. */
-  #left = 0;
-  #leftAt = 0;
   readonly #born: number;
   readonly #headerTimeoutMs: number;
-  #paused = false;
-  #unread = 0;
   /** Streams that the peer began in this turn of the event loop. */
   protected begun = 0;
-  /** What was read of the socket and waits for the next turn; the socket is paused meanwhile. */
-  #rest: Buffer | null = null;
+  readonly #pace: ReadPace;
   #onDrain = (): void => this.#drained();
 
   constructor(
@@ -102,11 +85,14 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
     this.#idleMs = options.idleMs;
     this.#report = options.report;
     this.memo = options.memo;
+    // Only a client may say that it takes pushes.
+    this.peer = new PeerSettings(options.preface ? 1 : 0);
     this.budget = new H2Budget(this.clock.now);
     this.output = new H2Output(duct.socket);
     this.#frames = new FrameReader(this, options.preface);
     this.#blocks = new HeaderBlocks(this, options.memo);
     this.#sending = new SendWindow(this.output);
+    this.#pace = new ReadPace(this, duct.socket, this.output);
     this.#headerTimeoutMs = options.headerTimeoutMs;
     this.#born = this.clock.now;
     this.idleSince = this.clock.now;
@@ -120,8 +106,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   protected abstract isIdle(id: number): boolean;
   /** Nothing is open any more. */
   protected abstract onEmpty(): void;
-  /** All that was read of the socket is acted on, after some of it had to wait. */
-  protected abstract onCaughtUp(): void;
+  abstract onCaughtUp(): void;
   /** The peer opens no stream of its own, or answers none above `last`. */
   protected abstract onGoaway(last: number, code: number, debug: string): void;
   /** The peer's SETTINGS changed what may be opened. */
@@ -134,55 +119,29 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
 
   /** @param borrowed the bytes are overwritten by the next read */
   protected read(chunk: Buffer, borrowed: boolean): void {
-    if (this.over) {
-      // It is read on so that our last words arrive, not for as long as it likes to send.
-      this.#unread += chunk.length;
-      if (this.#unread > MAX_UNREAD_BYTES) this.duct.socket.destroy();
-      return;
-    }
-    if (this.#rest !== null) {
-      this.#rest = Buffer.concat([this.#rest, chunk]);
-      return;
-    }
+    this.#pace.read(chunk, borrowed);
+  }
+
+  /** For the pace. */
+  readFrames(chunk: Buffer, borrowed: boolean): number {
     this.begun = 0;
-    const at = this.#frames.read(chunk, borrowed, this.clock.now);
-    if (at < chunk.length && !this.over) this.#leave(chunk.subarray(at));
-    if (!this.output.stalled || this.#paused) return;
-    this.#paused = true;
-    this.duct.socket.pause();
+    return this.#frames.read(chunk, borrowed, this.clock.now);
   }
 
   /** Not all that was read of the socket is acted on. */
   protected get behind(): boolean {
-    return this.#rest !== null;
+    return this.#pace.behind;
   }
 
   get full(): boolean {
     return this.begun >= STREAMS_A_TURN;
   }
 
-  /** Others get their turn; `rest` is read in the next. */
-  #leave(rest: Buffer): void {
-    this.#rest = rest;
-    this.duct.socket.pause();
-    setImmediate(this.#goOn);
-  }
-
-  #goOn = (): void => {
-    const rest = this.#rest;
-    this.#rest = null;
-    if (rest === null || this.over) return;
-    this.read(rest, false);
-    if (this.#rest !== null || this.over) return;
-    if (!this.#paused) this.duct.socket.resume();
-    this.onCaughtUp();
-  };
-
   onFrame(frame: FrameHead, bytes: Buffer, from: number, to: number): void {
     const { type, flags, stream } = frame;
     const length = to - from;
     if (this.#blocks.interruptedBy(frame)) return this.#protocol('a header block is interrupted');
-    if (!this.settled && type !== h2.SETTINGS) return this.#protocol('the first frame is no SETTINGS');
+    if (!this.peer.received && type !== h2.SETTINGS) return this.#protocol('the first frame is no SETTINGS');
     switch (type) {
       case h2.HEADERS:
         return this.#blocks.headers(frame, bytes, from, to, this.clock.now);
@@ -244,7 +203,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   onDataBegin(frame: FrameHead, length: number, content: number): void {
     const id = frame.stream;
     if (this.#blocks.interruptedBy(frame)) return this.#protocol('a header block is interrupted');
-    if (!this.settled) return this.#protocol('the first frame is no SETTINGS');
+    if (!this.peer.received) return this.#protocol('the first frame is no SETTINGS');
     if (id === 0) return this.#protocol('DATA on no stream');
     if (this.isIdle(id)) return this.#protocol('DATA on a stream that is not open');
     this.#receiveWindow -= length;
@@ -344,14 +303,14 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
     if (id !== 0) return this.#protocol('SETTINGS on a stream');
     if ((flags & h2.ACK) !== 0) {
       if (length !== 0) return this.#size('SETTINGS');
-      if (!this.settled) return this.#protocol('the first frame is no SETTINGS');
+      if (!this.peer.received) return this.#protocol('the first frame is no SETTINGS');
       return this.#spend();
     }
     if (length % 6 !== 0) return this.#size('SETTINGS');
     for (let at = from; at < from + length && !this.over; at += 6)
       this.#setting(((bytes[at] as number) << 8) | (bytes[at + 1] as number), uint32(bytes, at + 2));
     if (this.over) return;
-    this.settled = true;
+    this.peer.received = true;
     this.output.settingsAck();
     this.#spend();
     this.onSettings();
@@ -359,37 +318,15 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   }
 
   #setting(id: number, value: number): void {
-    switch (id) {
-      case h2.HEADER_TABLE_SIZE:
-        this.encoder.setPeerTableSize(value);
-        return;
-      case h2.ENABLE_PUSH:
-        if (value > this.mostPush) this.#protocol('SETTINGS_ENABLE_PUSH is none that may be sent');
-        return;
-      case h2.MAX_CONCURRENT_STREAMS:
-        this.peerStreams = value;
-        return;
-      case h2.INITIAL_WINDOW_SIZE:
-        return this.#resizeWindows(value);
-      case h2.MAX_FRAME_SIZE:
-        if (value < h2.MAX_FRAME_BYTES || value > 0xff_ffff)
-          this.#protocol('SETTINGS_MAX_FRAME_SIZE out of range');
-        return;
-      case h2.ENABLE_CONNECT_PROTOCOL:
-        if (value > 1 || (value === 0 && this.peerConnects))
-          this.#protocol('SETTINGS_ENABLE_CONNECT_PROTOCOL taken back');
-        else this.peerConnects = value === 1;
-        return;
-      default:
-    }
+    const { window } = this.peer;
+    const fault = this.peer.set(id, value);
+    if (fault !== null) return this.fail(fault.code, fault.reason, fault.what);
+    if (id === h2.HEADER_TABLE_SIZE) this.encoder.setPeerTableSize(value);
+    else if (this.peer.window !== window) this.#resizeWindows(this.peer.window - window);
   }
 
   /** RFC 9113 6.9.2: also of streams that are open; a window may fall below zero. */
-  #resizeWindows(value: number): void {
-    if (value > h2.MAX_WINDOW)
-      return this.fail(h2.FLOW_CONTROL_ERROR, 'h2_flow_control', 'SETTINGS_INITIAL_WINDOW_SIZE too large');
-    const change = value - this.peerWindow;
-    this.peerWindow = value;
+  #resizeWindows(change: number): void {
     for (const stream of this.streams.values()) {
       stream.sendWindow += change;
       if (stream.sendWindow > h2.MAX_WINDOW)
@@ -450,10 +387,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
   }
 
   #drained(): void {
-    if (this.#paused && !this.output.stalled) {
-      this.#paused = false;
-      if (this.#rest === null) this.duct.socket.resume();
-    }
+    this.#pace.drained();
     this.pump();
   }
 
@@ -551,7 +485,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
       this.fail(h2.ENHANCE_YOUR_CALM, 'h2_header_timeout', 'header block took too long');
       return;
     }
-    if (this.#takesNothing(now)) {
+    if (this.output.takesNothing(now)) {
       this.report('h2_stalled');
       this.duct.socket.destroy();
       return;
@@ -565,19 +499,9 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker {
     this.onTick(now);
   }
 
-  /** Bytes wait for the peer, and none of them has left for long. */
-  #takesNothing(now: number): boolean {
-    const { socket } = this.duct;
-    const left = socket.bytesWritten - socket.writableLength;
-    if (left === this.#left && this.output.backedUp) return now - this.#leftAt > STALL_MS;
-    this.#left = left;
-    this.#leftAt = now;
-    return false;
-  }
-
   /** The first SETTINGS, a header block or a frame was begun too long ago. */
   #isLate(now: number): boolean {
-    if (!this.settled) return now - this.#born > this.#headerTimeoutMs;
+    if (!this.peer.received) return now - this.#born > this.#headerTimeoutMs;
     return now - Math.min(this.#blocks.since, this.#frames.heldSince) > this.#headerTimeoutMs;
   }
 }

@@ -27,6 +27,8 @@ const MAX_FREE = 64;
 const HIGH_WATER_BYTES = 256 * 1024;
 /** Above this the peer is not read any more either: what it is told, it does not take. */
 const STALLED_BYTES = 1024 * 1024;
+/** A peer that takes not one byte for so long is not coming back. */
+const STALL_MS = 60_000;
 /** Less than this is copied, rather than a whole buffer held for it. */
 const SMALL_BYTES = 16 * 1024;
 
@@ -48,6 +50,9 @@ export class H2Output {
   #buffer: Buffer | null = null;
   #at = 0;
   #scheduled = false;
+  /** Bytes that had left when it was last asked, and since when it is as many. */
+  #left = 0;
+  #leftAt = 0;
   /** Where the last frame that may yet end its stream begins in the buffer, and whose it is; -1 = none. */
   #last = -1;
   #lastStream = 0;
@@ -62,7 +67,16 @@ export class H2Output {
     return this.#socket.writableLength + this.#at > HIGH_WATER_BYTES;
   }
 
-  /** The peer takes nothing. */
+  /** To be asked now and then: bytes wait for the peer, and none of them has left for long. @param now ms, of any clock */
+  takesNothing(now: number): boolean {
+    const left = this.#socket.bytesWritten - this.#socket.writableLength;
+    if (left === this.#left && this.backedUp) return now - this.#leftAt > STALL_MS;
+    this.#left = left;
+    this.#leftAt = now;
+    return false;
+  }
+
+  /** More is queued than the peer should be read beside. */
   get stalled(): boolean {
     return this.#socket.writableLength + this.#at > STALLED_BYTES;
   }

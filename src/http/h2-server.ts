@@ -38,7 +38,6 @@ export interface H2ServerOptions {
 
 export class H2Server<C> extends H2Connection {
   readonly handler: RequestHandler<C>;
-  protected readonly mostPush = 1;
   readonly limits: HttpLimits;
   /** No further request: streams that begin now are refused, or left to be sent elsewhere. */
   draining = false;
@@ -232,7 +231,7 @@ export class H2Server<C> extends H2Connection {
     if (this.streams.size === 0 && now - this.idleSince > this.idleMs) this.#finish();
   }
 
-  protected onCaughtUp(): void {
+  onCaughtUp(): void {
     if (this.#endsLater) this.#onPeerEnd();
   }
 

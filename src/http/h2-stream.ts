@@ -48,7 +48,7 @@ export abstract class H2Stream {
   constructor(connection: H2Connection, id: number) {
     this.connection = connection;
     this.id = id;
-    this.sendWindow = connection.peerWindow;
+    this.sendWindow = connection.peer.window;
     this.touched = connection.clock.now;
   }
 

@@ -1,0 +1,83 @@
+// Hot path: no promise, closure or string per chunk.
+/**
+ * How fast a peer is read: not while it takes nothing of what it is told; after so much that was begun only when others had
+ * their turn; and after the connection's end only until our last words have arrived.
+ */
+import type { Socket } from 'node:net';
+import type { H2Output } from './h2-output.ts';
+
+/** What is read after the end, and thrown away. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
+
+/** Who acts on what is read. */
+export interface PacedReader {
+  /** Its end was said. */
+  readonly over: boolean;
+  /** @returns the offset of what is left for the next turn; the chunk's length where nothing is */
+  readFrames(chunk: Buffer, borrowed: boolean): number;
+  /** All that was read of the socket is acted on, after some of it had to wait. */
+  onCaughtUp(): void;
+}
+
+export class ReadPace {
+  readonly #reader: PacedReader;
+  readonly #socket: Socket;
+  readonly #output: H2Output;
+  /** The peer takes nothing. */
+  #stalled = false;
+  /** What waits for the next turn; the socket is paused meanwhile. */
+  #rest: Buffer | null = null;
+  #unread = 0;
+  #goOn = (): void => this.#readRest();
+
+  constructor(reader: PacedReader, socket: Socket, output: H2Output) {
+    this.#reader = reader;
+    this.#socket = socket;
+    this.#output = output;
+  }
+
+  /** Not all that was read of the socket is acted on. */
+  get behind(): boolean {
+    return this.#rest !== null;
+  }
+
+  /** @param borrowed the bytes are overwritten by the next read; never where anything may be left for later */
+  read(chunk: Buffer, borrowed: boolean): void {
+    if (this.#reader.over) this.#ignore(chunk.length);
+    else if (this.#rest !== null) this.#rest = Buffer.concat([this.#rest, chunk]);
+    else this.#act(chunk, borrowed);
+  }
+
+  #act(chunk: Buffer, borrowed: boolean): void {
+    const at = this.#reader.readFrames(chunk, borrowed);
+    if (this.#reader.over) return;
+    if (at < chunk.length) {
+      this.#rest = chunk.subarray(at);
+      setImmediate(this.#goOn);
+    }
+    if (this.#output.stalled) this.#stalled = true;
+    if (this.#stalled || this.#rest !== null) this.#socket.pause();
+  }
+
+  #readRest(): void {
+    const rest = this.#rest;
+    this.#rest = null;
+    if (rest === null || this.#reader.over) return;
+    this.#act(rest, false);
+    if (this.#rest !== null || this.#reader.over) return;
+    if (!this.#stalled) this.#socket.resume();
+    this.#reader.onCaughtUp();
+  }
+
+  /** The socket's queue is empty. */
+  drained(): void {
+    if (!this.#stalled || this.#output.stalled) return;
+    this.#stalled = false;
+    if (this.#rest === null) this.#socket.resume();
+  }
+
+  #ignore(bytes: number): void {
+    this.#unread += bytes;
+    if (this.#unread > MAX_UNREAD_BYTES) this.#socket.destroy();
+  }
+}
