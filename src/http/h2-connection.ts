@@ -21,7 +21,7 @@ import { HpackEncoder } from './hpack-encoder.ts';
 const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
 /** One read may bring hundreds of requests: after so many, other connections are served first. */
-const STREAMS_A_TURN = 64;
+const STREAMS_A_TURN = 32;
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
 
 /** What ends a connection: the code for the peer, and the word for the metric. */

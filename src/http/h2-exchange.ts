@@ -59,6 +59,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   #answered: GrpcMessages | null = null;
   /** The response may still get trailers of our own. */
   #takesTrailers = false;
+  #started = false;
   #over = false;
 
   constructor(server: H2Server<C>, id: number, head: H2RequestHead) {
@@ -69,19 +70,26 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     this.#asked = head.grpc && isGrpcContent(head.valueOf(CONTENT_TYPE)) ? new GrpcMessages() : null;
   }
 
-  /** To be called when it can be found by its id. */
-  start(): void {
+  /** Its head is here, and it can be found by its id. @returns whether it may start */
+  open(ended: boolean): boolean {
     const { head } = this;
-    if (head.protocolToken !== null) {
-      if (head.protocolToken.toLowerCase() !== 'websocket') {
-        this.#server.handler.onRefused('bad_request', 'unknown :protocol');
-        this.connection.failStream(this, h2.PROTOCOL_ERROR, 'h2_malformed');
-        return;
-      }
-      // As everybody knows it: an upgrade (RFC 8441 5).
-      head.upgrade = 'websocket';
+    this.remoteEnded = ended;
+    if (!ended) this.holdBack();
+    if (head.protocolToken === null) return true;
+    if (head.protocolToken.toLowerCase() !== 'websocket') {
+      this.#server.handler.onRefused('bad_request', 'unknown :protocol');
+      this.connection.failStream(this, h2.PROTOCOL_ERROR, 'h2_malformed');
+      return false;
     }
-    if (!this.remoteEnded) this.holdBack();
+    // As everybody knows it: an upgrade (RFC 8441 5).
+    head.upgrade = 'websocket';
+    return true;
+  }
+
+  /** Hands it to the handler; until then it may come to its end without having begun for anybody. */
+  start(): void {
+    if (this.#started || this.#over || this.localEnded) return;
+    this.#started = true;
     this.#server.handler.onRequest(this);
   }
 
@@ -115,11 +123,12 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     this.attempts++;
     this.#upstream = upstream;
     this.#body.begin();
-    const whole = this.#complete && this.#body.trailers === '' && this.#body.empty;
     const drop = this.#continued ? DROP_EXPECT : 0;
     const request = { head: this.head, edits: this.#handshake(upstream, edits), drop };
     const body = this.#body.framedFor(upstream);
-    if (this.#complete && !whole) this.#body.endFor(upstream);
+    // Also of a body that turned out to be empty: an HTTP/1.1 server waits for its last chunk.
+    if (this.remoteEnded) this.#body.endFor(upstream);
+    const whole = this.#complete && this.#body.trailers === '' && body.empty;
     upstream.begin(this, request, body, whole, false);
     if (this.#complete)
       upstream.requestComplete(
@@ -154,6 +163,7 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
     }
     const { head } = this;
     if (head.method === 'CONNECT' || head.upgrade !== null) {
+      this.start();
       this.#onEarlyBytes();
       return;
     }

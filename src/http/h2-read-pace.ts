@@ -9,6 +9,9 @@ import type { H2Output } from './h2-output.ts';
 /** What is read after the end, and thrown away. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 
+/** More than this is not read ahead of what is acted on. */
+const READ_AHEAD_BYTES = 64 * 1024;
+
 /** Who acts on what is read. */
 export interface PacedReader {
   /** Its end was said. */
@@ -25,8 +28,9 @@ export class ReadPace {
   readonly #output: H2Output;
   /** The peer takes nothing. */
   #stalled = false;
-  /** What waits for the next turn; the socket is paused meanwhile. */
+  /** What waits for the next turn. */
   #rest: Buffer | null = null;
+  #paused = false;
   #unread = 0;
   #goOn = (): void => this.#readRest();
 
@@ -44,8 +48,11 @@ export class ReadPace {
   /** @param borrowed the bytes are overwritten by the next read; never where anything may be left for later */
   read(chunk: Buffer, borrowed: boolean): void {
     if (this.#reader.over) this.#ignore(chunk.length);
-    else if (this.#rest !== null) this.#rest = Buffer.concat([this.#rest, chunk]);
-    else this.#act(chunk, borrowed);
+    else if (this.#rest === null) this.#act(chunk, borrowed);
+    else {
+      this.#rest = Buffer.concat([this.#rest, chunk]);
+      this.#pauseOrNot();
+    }
   }
 
   #act(chunk: Buffer, borrowed: boolean): void {
@@ -55,8 +62,22 @@ export class ReadPace {
       this.#rest = chunk.subarray(at);
       setImmediate(this.#goOn);
     }
+    this.#pauseOrNot();
+  }
+
+  /** A turn comes soon: to stop and go on for it would cost more than it brings. */
+  #pauseOrNot(): void {
     if (this.#output.stalled) this.#stalled = true;
-    if (this.#stalled || this.#rest !== null) this.#socket.pause();
+    const ahead = this.#rest !== null && this.#rest.length > READ_AHEAD_BYTES;
+    if (this.#paused || !(this.#stalled || ahead)) return;
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  #resume(): void {
+    if (!this.#paused || this.#stalled) return;
+    this.#paused = false;
+    this.#socket.resume();
   }
 
   #readRest(): void {
@@ -65,7 +86,7 @@ export class ReadPace {
     if (rest === null || this.#reader.over) return;
     this.#act(rest, false);
     if (this.#rest !== null || this.#reader.over) return;
-    if (!this.#stalled) this.#socket.resume();
+    this.#resume();
     this.#reader.onCaughtUp();
   }
 
@@ -73,7 +94,7 @@ export class ReadPace {
   drained(): void {
     if (!this.#stalled || this.#output.stalled) return;
     this.#stalled = false;
-    if (this.#rest === null) this.#socket.resume();
+    if (this.#rest === null) this.#resume();
   }
 
   #ignore(bytes: number): void {

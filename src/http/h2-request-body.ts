@@ -23,10 +23,6 @@ export class RequestBody {
     this.#head = head;
   }
 
-  get empty(): boolean {
-    return this.#out.empty;
-  }
-
   /** Whether all that was sent of it can be sent again. */
   get repeatable(): boolean {
     return this.#copy === null || this.#copy.whole;

@@ -49,6 +49,8 @@ export class H2Server<C> extends H2Connection {
   #ended = false;
   /** The client has ended, and what it sent before waits to be read. */
   #endsLater = false;
+  /** Opened by the read under way. */
+  readonly #fresh: H2Exchange<C>[] = [];
   #closed = false;
   #closeAt = Number.POSITIVE_INFINITY;
   #onData = (chunk: Buffer): void => this.read(chunk, false);
@@ -84,10 +86,6 @@ export class H2Server<C> extends H2Connection {
   /** How long nothing may come or go, in ms; Infinity = for ever. */
   readonly idleMs: number;
 
-  get secure(): boolean {
-    return 'encrypted' in this.duct.socket;
-  }
-
   /** Bytes that were read off the connection before it was known to be HTTP/2. */
   takeFirst(bytes: Buffer): void {
     this.read(bytes, false);
@@ -120,9 +118,18 @@ export class H2Server<C> extends H2Connection {
       return;
     }
     const exchange = new H2Exchange<C>(this, id, head);
-    exchange.remoteEnded = end;
     this.streams.add(exchange);
-    exchange.start();
+    if (exchange.open(end)) this.#fresh.push(exchange);
+  }
+
+  /** What a read opens starts at its end: what the same read resets has cost little (CVE-2023-44487). */
+  override readFrames(chunk: Buffer, borrowed: boolean): number {
+    const at = super.readFrames(chunk, borrowed);
+    const fresh = this.#fresh;
+    if (fresh.length === 0) return at;
+    for (const exchange of fresh) exchange.start();
+    fresh.length = 0;
+    return at;
   }
 
   #flooded(): void {
