@@ -1,9 +1,6 @@
-/**
- * getsockopt and setsockopt, which Node does not have: by its own FFI (node:ffi, without a flag from 26.9 on), else by
- * koffi. Loaded when first asked for, once a thread.
- */
-import { createRequire } from 'node:module';
+/** getsockopt and setsockopt, which Node does not have. Loaded when first asked for, once a thread. */
 import type { Server, Socket } from 'node:net';
+import { cLibrary } from './c-library.ts';
 
 export interface SocketOptions {
   /** What calls the system. */
@@ -20,7 +17,7 @@ let loaded: SocketOptions | null | undefined;
 
 /** @returns null where neither is there: Node 24 without koffi, or FFI not permitted */
 export function socketOptions(): SocketOptions | null {
-  loaded ??= fromNode() ?? fromKoffi();
+  loaded ??= load();
   return loaded;
 }
 
@@ -34,48 +31,14 @@ export function descriptorOf(socket: Socket | Server): number {
   return handle?.fd ?? -1;
 }
 
-function fromNode(): SocketOptions | null {
-  try {
-    const ffi = withoutWarning(() => process.getBuiltinModule('node:ffi'));
-    if (ffi === undefined) return null;
-    // The program itself: its C library is called something else on each system.
-    const { functions } = ffi.dlopen(null, {
-      getsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'pointer'], return: 'int32' },
-      setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
-    });
-    return calling('node:ffi', functions.getsockopt as Read, functions.setsockopt as Write);
-  } catch {
-    return null;
-  }
-}
-
-/** Standard error is lines of JSON; that FFI is an experiment is known here. */
-function withoutWarning<T>(load: () => T): T {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    return load();
-  } finally {
-    process.emitWarning = emitWarning;
-  }
-}
-
-interface Koffi {
-  load(path: string | null): { func(prototype: string): unknown };
-}
-
-function fromKoffi(): SocketOptions | null {
-  try {
-    const koffi = createRequire(import.meta.url)('koffi') as Koffi;
-    const program = koffi.load(null);
-    return calling(
-      'koffi',
-      program.func('int getsockopt(int, int, int, void *, void *)') as Read,
-      program.func('int setsockopt(int, int, int, const void *, uint32_t)') as Write,
-    );
-  } catch {
-    return null;
-  }
+function load(): SocketOptions | null {
+  const library = cLibrary({
+    getsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'pointer'], return: 'int32' },
+    setsockopt: { arguments: ['int32', 'int32', 'int32', 'pointer', 'uint32'], return: 'int32' },
+  });
+  if (library === null) return null;
+  const { by, functions } = library;
+  return calling(by, functions.getsockopt as Read, functions.setsockopt as Write);
 }
 
 function calling(by: SocketOptions['by'], getsockopt: Read, setsockopt: Write): SocketOptions {
