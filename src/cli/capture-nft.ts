@@ -1,102 +1,72 @@
-/** The same rules for `nft -f -`: one table of Outrider's own, for both families. */
-import {
-  type CaptureRules,
-  DNS_PORT,
-  FAMILIES,
-  type Family,
-  HBONE_PORT,
-  type Ports,
-  rangesOf,
-  UNCAPTURED_PORTS,
-} from './capture-rules.ts';
+/** The chains for `nft -f -`: one table of Outrider's own, for both families. */
+import { type Act, type Chain, chainsOf, type Match, type Rule, TABLE } from './capture-chains.ts';
+import type { CaptureRules, Ports } from './capture-rules.ts';
 
-const TABLE = 'table inet outrider';
+const HEAD = `table inet ${TABLE}`;
 /** Made when it was not there, so that it can go. */
-const GONE = `${TABLE}\ndelete ${TABLE}\n`;
+const GONE = `${HEAD}\ndelete ${HEAD}\n`;
 
 /** All at once, whatever was there before. @param rules null = what is there goes away */
 export function nftText(rules: CaptureRules | null): string {
   if (rules === null) return GONE;
-  const tproxy = rules.mode === 'tproxy';
-  const families = FAMILIES.filter(({ version }) => version === 4 || rules.ipv6);
-  const chains = [
-    chain('inbound', [
-      tproxy
-        ? 'type filter hook prerouting priority mangle; policy accept;'
-        : 'type nat hook prerouting priority dstnat; policy accept;',
-      ...inboundRules(rules),
-    ]),
-    chain('outbound', [
-      'type nat hook output priority -100; policy accept;',
-      ...(rules.ipv6 ? [] : ['meta nfproto ipv6 return']),
-      ...outboundRules(rules, families),
-    ]),
-  ];
-  return `${GONE}${TABLE} {\n${chains.join('')}}\n`;
+  return `${GONE}${HEAD} {\n${chainsOf(rules).map(chainText).join('')}}\n`;
 }
 
-function chain(name: string, lines: readonly string[]): string {
+function chainText({ name, type, hook, priority, rules }: Chain): string {
+  const lines = [
+    `type ${type} hook ${hook} priority ${priority}; policy accept;`,
+    ...rules.map(rule => ruleText(rule)),
+  ];
   return `\tchain ${name} {\n${lines.map(line => `\t\t${line}\n`).join('')}\t}\n`;
 }
 
-function inboundRules(rules: CaptureRules): string[] {
-  const { mode, ipv6, inboundPort, includeInboundPorts, excludeInboundPorts, excludeInterfaces } = rules;
-  const left: Ports = [[HBONE_PORT, HBONE_PORT], ...UNCAPTURED_PORTS, ...excludeInboundPorts];
-  const ports = includeInboundPorts === null ? '' : `tcp dport ${set(includeInboundPorts.map(span))} `;
-  const established = ['iifname "lo" return', 'ct state established,related return'];
-  const to = mode === 'tproxy' ? `tproxy to :${inboundPort} accept` : `redirect to :${inboundPort}`;
-  return [
-    ...(ipv6 ? [] : ['meta nfproto ipv6 return']),
-    'meta l4proto != tcp return',
-    ...(mode === 'tproxy' ? established : []),
-    ...interfaces('iifname', excludeInterfaces),
-    `tcp dport ${set(left.map(span))} return`,
-    ...(includeInboundPorts?.length === 0 ? [] : [`${ports}${ports === '' ? 'meta l4proto tcp ' : ''}${to}`]),
-  ];
+/** One rule, as errors name it as well. */
+export function ruleText({ matches, acts }: Rule): string {
+  return [...matches.map(matchText), ...acts.map(actText)].join(' ');
 }
 
-function outboundRules(rules: CaptureRules, families: readonly Family[]): string[] {
-  const { inboundPort, outboundPort, includeOutboundPorts, includeOutboundRanges } = rules;
-  const left: Ports = [[DNS_PORT, DNS_PORT], ...rules.excludeOutboundPorts];
-  const owners = [...rules.uids.map(id => `meta skuid ${id}`), ...rules.gids.map(id => `meta skgid ${id}`)];
-  const to = `redirect to :${outboundPort}`;
-  return [
-    'meta l4proto != tcp return',
-    ...interfaces('oifname', rules.excludeInterfaces),
-    `tcp dport ${set(left.map(span))} return`,
-    ...families.map(family => `oifname "lo" ${ip(family)} saddr ${family.source} return`),
-    // Its own to an address of this host: as from outside.
-    ...owners.flatMap(owner =>
-      families.map(
-        family =>
-          `oifname "lo" ${ip(family)} daddr != ${family.loopback} tcp dport != ${HBONE_PORT} ${owner} redirect to :${inboundPort}`,
-      ),
-    ),
-    // And everything else of its own goes out as it is.
-    ...owners.map(owner => `${owner} return`),
-    // The app to this host.
-    'oifname "lo" return',
-    ...families.map(family => `${ip(family)} daddr ${family.loopback} return`),
-    ...destinations(families, rules.excludeOutboundRanges, 'return'),
-    ...(includeOutboundPorts.length === 0 ? [] : [`tcp dport ${set(includeOutboundPorts.map(span))} ${to}`]),
-    ...(includeOutboundRanges === null
-      ? [`meta l4proto tcp ${to}`]
-      : destinations(families, includeOutboundRanges, `meta l4proto tcp ${to}`)),
-  ];
+function matchText(match: Match): string {
+  switch (match.on) {
+    case 'tcp':
+      return `meta l4proto ${is(match)}tcp`;
+    case 'ipv6':
+      return 'meta nfproto ipv6';
+    case 'iifname':
+    case 'oifname':
+      return `${match.on} "${match.name}"`;
+    case 'skuid':
+    case 'skgid':
+      return `meta ${match.on} ${match.id}`;
+    case 'meta mark':
+    case 'ct mark':
+      return `${match.on} ${match.mark}`;
+    case 'established':
+      return 'ct state established,related';
+    case 'saddr':
+    case 'daddr':
+      return `${match.version === 4 ? 'ip' : 'ip6'} ${match.on} ${is(match)}${match.range}`;
+    case 'dport':
+      return `tcp dport ${is(match)}${set(match.ports.map(span))}`;
+  }
 }
 
-function destinations(families: readonly Family[], ranges: readonly string[], verdict: string): string[] {
-  return families.flatMap(family =>
-    rangesOf(family, ranges).map(range => `${ip(family)} daddr ${range} ${verdict}`),
-  );
+function actText(act: Act): string {
+  switch (act.does) {
+    case 'return':
+    case 'accept':
+      return act.does;
+    case 'redirect':
+    case 'tproxy':
+      return `${act.does} to :${act.port}`;
+    case 'set ct mark':
+      return 'ct mark set meta mark';
+    case 'set meta mark':
+      return 'meta mark set ct mark';
+  }
 }
 
-function interfaces(which: string, names: readonly string[]): string[] {
-  return names.map(name => `${which} "${name.replace(/\+$/, '*')}" return`);
-}
-
-function ip({ version }: Family): string {
-  return version === 4 ? 'ip' : 'ip6';
+function is({ not }: { readonly not: boolean }): string {
+  return not ? '!= ' : '';
 }
 
 function set(items: readonly string[]): string {
