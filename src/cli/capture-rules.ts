@@ -33,6 +33,12 @@ export const UNCAPTURED_PORTS: Ports = [
 /** HBONE is mutual TLS of its own. */
 export const HBONE_PORT = 15_008;
 export const DNS_PORT = 53;
+/**
+ * Istio's mark and routing table of TPROXY: what the sidecar sends the app from a client's address has the mark (SO_MARK),
+ * and what the app answers comes back to this host by the table. So the app sees the client's address.
+ */
+export const CLIENT_MARK = 1337;
+export const CLIENT_TABLE = 133;
 
 /** What an address family calls the same things. */
 export interface Family {
@@ -73,10 +79,14 @@ function linesOf(rules: CaptureRules, family: Family): Readonly<Record<Table, re
       ? [
           // To an address of this host: no mark and no route are needed for packets to arrive.
           `-A ISTIO_TPROXY -p tcp -j TPROXY --on-port ${inboundPort}`,
+          // The connection remembers the sidecar's mark, and the app's answers get it.
+          `-A ISTIO_INBOUND -i lo -p tcp -m mark --mark ${CLIENT_MARK} -j CONNMARK --save-mark`,
           '-A ISTIO_INBOUND -i lo -j RETURN',
           '-A ISTIO_INBOUND -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN',
           ...inbound,
+          `-A ISTIO_OUTPUT -p tcp -m connmark --mark ${CLIENT_MARK} -j CONNMARK --restore-mark`,
           '-A PREROUTING -p tcp -j ISTIO_INBOUND',
+          '-A OUTPUT -p tcp -j ISTIO_OUTPUT',
         ]
       : [],
   };
@@ -105,6 +115,7 @@ function outboundLines(rules: CaptureRules, family: Family): string[] {
     ...excludeInterfaces.map(name => `-o ${name} -j RETURN`),
     ...left.map(ports => `-p tcp --dport ${span(ports)} -j RETURN`),
     `-s ${source} -o lo -j RETURN`,
+    ...(rules.mode === 'tproxy' ? [`-o lo -m mark --mark ${CLIENT_MARK} -j RETURN`] : []),
     // Its own to an address of this host: as from outside.
     ...owners.map(
       owner => `! -d ${loopback} -o lo -p tcp ! --dport ${HBONE_PORT} -m owner ${owner} -j ISTIO_IN_REDIRECT`,

@@ -1,9 +1,15 @@
 /** `outrider capture`: writes the rules, puts them in force, takes them away. No shell: the tools read standard input. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import {
+  addMarkedRoute,
+  type MarkedRoute,
+  removeMarkedRoute,
+  routingCommands,
+} from '../net/route-netlink.ts';
 import type { CaptureSettings } from './capture-flags.ts';
 import { nftText } from './capture-nft.ts';
-import { FAMILIES, type Family, iptablesText } from './capture-rules.ts';
+import { CLIENT_MARK, CLIENT_TABLE, FAMILIES, type Family, iptablesText } from './capture-rules.ts';
 
 interface Output {
   readonly stdout: { write(text: string): unknown };
@@ -25,16 +31,55 @@ export async function runCapture(settings: CaptureSettings, { stdout, stderr }: 
   }
   const wanted = rules === null || action === 'remove' ? null : { ...rules, ipv6: wantsIpv6(settings) };
   if (action === 'print') {
-    if (backend === 'nft') stdout.write(nftText(wanted));
-    else stdout.write(printed(family => iptablesText(wanted, family), wanted?.ipv6 ?? true));
+    if (backend === 'nft')
+      stdout.write(`${nftText(wanted)}${FAMILIES.map(f => routingText(wanted, f)).join('')}`);
+    else
+      stdout.write(
+        printed(family => iptablesText(wanted, family) + routingText(wanted, family), wanted?.ipv6 ?? true),
+      );
     return 0;
   }
   try {
     await enforce(settings, wanted);
+    const left = enforceRouting(settings, wanted);
+    if (left !== null) stderr.write(`outrider: capture: ${left}\n`);
     return 0;
   } catch (error) {
     stderr.write(`outrider: capture: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
+  }
+}
+
+/** Neither tool makes routes: what a person with `ip` would do, as comments that both leave alone. */
+function routingText(wanted: Wanted, family: Family): string {
+  if (wanted?.mode !== 'tproxy' || (family.version === 6 && !wanted.ipv6)) return '';
+  return routingCommands(routeOf(family))
+    .map(command => `# ${command}\n`)
+    .join('');
+}
+
+function routeOf({ version }: Family): MarkedRoute {
+  return { family: version, mark: CLIENT_MARK, table: CLIENT_TABLE };
+}
+
+/**
+ * Makes the routes of TPROXY, or takes them away. Connections are captured without them, too.
+ * @returns what is not as it should be; null when all is
+ */
+function enforceRouting({ action, ipv6 }: CaptureSettings, wanted: Wanted): string | null {
+  const keeps = wanted?.mode === 'tproxy';
+  const both = wanted?.ipv6 ?? (ipv6 !== 'off' && hasIpv6());
+  try {
+    for (const family of FAMILIES) {
+      if (family.version === 6 && !both) continue;
+      if (keeps) addMarkedRoute(routeOf(family));
+      else removeMarkedRoute(routeOf(family));
+    }
+    return null;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (keeps) return `the app will not see the client's address: ${reason}`;
+    return action === 'remove' ? `routes that TPROXY made are left: ${reason}` : null;
   }
 }
 

@@ -16,6 +16,7 @@ import {
   NLM_F_EXCL,
   NLM_F_REPLACE,
   refusalText,
+  text,
   u32,
 } from './netlink.ts';
 import { type NetlinkSocket, openNetlink } from './netlink-socket.ts';
@@ -32,7 +33,7 @@ const NETLINK_ROUTE = 0;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const [RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWRULE, RTM_DELRULE] = [24, 25, 32, 33];
-const [FRA_PRIORITY, FRA_FWMARK, FRA_TABLE] = [6, 10, 15];
+const [FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_TABLE] = [2, 3, 6, 10, 15];
 const [RTA_OIF, RTA_TABLE] = [4, 15];
 const FR_ACT_TO_TBL = 1;
 const RTPROT_BOOT = 3; // as `ip` says
@@ -40,6 +41,11 @@ const RT_SCOPE_HOST = 254;
 const RTN_LOCAL = 2;
 const RT_TABLE_UNSPEC = 0; // the attribute says which
 const LOOPBACK = 1; // the index of lo in every network namespace (LOOPBACK_IFINDEX)
+/** What an app answers from that listens on localhost. */
+const LOCALHOST = {
+  4: { range: '127.0.0.0/8', address: Buffer.of(127, 0, 0, 0), bits: 8 },
+  6: { range: '::1/128', address: Buffer.concat([Buffer.alloc(15), Buffer.of(1)]), bits: 128 },
+} as const;
 
 /**
  * Before the rules of VPNs (wg-quick's are at 32764) and the system's own. Always the same one: without a priority the
@@ -48,15 +54,15 @@ const LOOPBACK = 1; // the index of lo in every network namespace (LOOPBACK_IFIN
 const RULE_PRIORITY = 1337;
 
 /**
- * `ip rule add priority 1337 fwmark MARK lookup TABLE` and `ip route replace local default dev lo table TABLE`; nothing
- * changes when both are there.
+ * Does what `routingCommands` says; nothing changes when all of it is there.
  * @throws Error of one line
  */
 export function addMarkedRoute(route: MarkedRoute, open: () => NetlinkSocket = openRoute): void {
   const socket = open();
   try {
     demand(socket, route, [
-      ruleDemand(route, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, [EEXIST]),
+      markDemand(route, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, [EEXIST]),
+      localhostDemand(route, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, [EEXIST]),
       routeDemand(route, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, [EEXIST]),
     ]);
   } finally {
@@ -70,12 +76,26 @@ export function removeMarkedRoute(route: MarkedRoute, open: () => NetlinkSocket 
   const socket = open();
   try {
     demand(socket, route, [
-      ruleDemand(route, RTM_DELRULE, 0, absent),
+      markDemand(route, RTM_DELRULE, 0, absent),
+      localhostDemand(route, RTM_DELRULE, 0, absent),
       routeDemand(route, RTM_DELROUTE, 0, absent),
     ]);
   } finally {
     socket.close();
   }
+}
+
+/**
+ * The same for a person who has `ip`. The kernel looks for the way of an answer to SYN before the answer has its mark, and
+ * from localhost there is none to another host: without the second rule such an app would never answer.
+ */
+export function routingCommands({ family, mark, table }: MarkedRoute): readonly string[] {
+  const rule = `ip -${family} rule add priority ${RULE_PRIORITY}`;
+  return [
+    `${rule} fwmark ${mark} lookup ${table}`,
+    `${rule} from ${LOCALHOST[family].range} iif lo lookup ${table}`,
+    `ip -${family} route replace local default dev lo table ${table}`,
+  ];
 }
 
 function openRoute(): NetlinkSocket {
@@ -99,9 +119,17 @@ function demand(socket: NetlinkSocket, { family }: MarkedRoute, demands: readonl
   }
 }
 
-function ruleDemand(route: MarkedRoute, type: number, flags: number, passes: readonly number[]): Demand {
+function markDemand(route: MarkedRoute, type: number, flags: number, passes: readonly number[]): Demand {
   const what = `rule fwmark ${route.mark} lookup ${route.table}`;
-  return { what, message: rule(route, type, flags), passes };
+  const marked = [attribute(FRA_FWMARK, u32(route.mark))];
+  return { what, message: rule(route, { type, flags, sourceBits: 0 }, marked), passes };
+}
+
+function localhostDemand(route: MarkedRoute, type: number, flags: number, passes: readonly number[]): Demand {
+  const { range, address, bits } = LOCALHOST[route.family];
+  const what = `rule from ${range} iif lo lookup ${route.table}`;
+  const from = [attribute(FRA_SRC, address), attribute(FRA_IIFNAME, text('lo'))];
+  return { what, message: rule(route, { type, flags, sourceBits: bits }, from), passes };
 }
 
 function routeDemand(route: MarkedRoute, type: number, flags: number, passes: readonly number[]): Demand {
@@ -110,14 +138,19 @@ function routeDemand(route: MarkedRoute, type: number, flags: number, passes: re
 }
 
 /** struct fib_rule_hdr */
-function rule({ family, mark, table }: MarkedRoute, type: number, flags: number): NetlinkMessage {
+function rule(
+  { family, table }: MarkedRoute,
+  { type, flags, sourceBits }: { type: number; flags: number; sourceBits: number },
+  selectors: readonly Buffer[],
+): NetlinkMessage {
   const header = Buffer.alloc(12);
   header[0] = family === 4 ? AF_INET : AF_INET6;
+  header[2] = sourceBits;
   header[4] = RT_TABLE_UNSPEC;
   header[7] = FR_ACT_TO_TBL;
   const attributes = [
     attribute(FRA_PRIORITY, u32(RULE_PRIORITY)),
-    attribute(FRA_FWMARK, u32(mark)),
+    ...selectors,
     attribute(FRA_TABLE, u32(table)),
   ];
   return { type, flags: flags | NLM_F_ACK, body: Buffer.concat([header, ...attributes]) };

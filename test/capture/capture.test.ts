@@ -302,6 +302,10 @@ t.test('rules are there once however often they are applied, and go', { skip }, 
     const tables: string[] = [];
     for (const save of ['iptables-save', 'ip6tables-save'])
       for (const table of ['nat', 'mangle']) tables.push(await client.must(save, '-t', table));
+    for (const family of ['-4', '-6']) {
+      tables.push(await client.must('ip', family, 'rule', 'list'));
+      tables.push((await client.run(['ip', family, 'route', 'show', 'table', '133'])).stdout);
+    }
     // Without a table of Outrider's own it fails.
     tables.push((await client.run(['nft', 'list', 'table', 'inet', 'outrider'])).stdout);
     return tables

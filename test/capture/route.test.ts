@@ -1,4 +1,5 @@
 import t from 'tap';
+import { routingCommands } from '../../src/net/route-netlink.ts';
 import { temporaryFolder } from '../certificates.ts';
 import { type Host, missingForHosts, startHosts } from './hosts.ts';
 
@@ -39,8 +40,8 @@ t.test('marked packets are led to this host, as ip rule and ip route would', { s
   const { client, server } = await startHosts(t, temporaryFolder(t));
   const before = await seen(client);
   for (const family of ['-4', '-6']) {
-    await server.must('ip', family, 'rule', 'add', 'priority', '1337', 'fwmark', '1337', 'lookup', '133');
-    await server.must('ip', family, 'route', 'add', 'local', 'default', 'dev', 'lo', 'table', '133');
+    const route = { ...ROUTE, family: family === '-4' ? 4 : 6 } as const;
+    for (const command of routingCommands(route)) await server.must(...command.split(' '));
   }
   const wanted = await seen(server);
   const add = BOTH.map((family): Call => ['addMarkedRoute', family]);
