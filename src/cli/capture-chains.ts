@@ -1,6 +1,7 @@
 /** What is captured, as chains of one table of nf_tables: `capture-nft.ts` writes them, `capture-netlink.ts` puts them in force. */
 import {
   type CaptureRules,
+  CLIENT_MARK,
   DNS_PORT,
   FAMILIES,
   type Family,
@@ -50,6 +51,7 @@ export type Act =
 const RETURN: Act = { does: 'return' };
 const NOT_TCP: Rule = { matches: [{ on: 'tcp', not: true }], acts: [RETURN] };
 const IS_TCP: Match = { on: 'tcp', not: false };
+const MARKED: Match = { on: 'meta mark', mark: CLIENT_MARK };
 const ON_LOOPBACK: Match = { on: 'oifname', name: 'lo' };
 
 export function chainsOf(rules: CaptureRules): readonly Chain[] {
@@ -71,13 +73,25 @@ export function chainsOf(rules: CaptureRules): readonly Chain[] {
       priority: -100,
       rules: [...left, ...outboundRules(rules, families)],
     },
+    ...(rules.mode === 'tproxy' ? [answers(left)] : []),
   ];
+}
+
+/** What the app answers gets the mark of its connection, and the way back to this host with it. */
+function answers(left: readonly Rule[]): Chain {
+  const rule: Rule = {
+    matches: [IS_TCP, { on: 'ct mark', mark: CLIENT_MARK }],
+    acts: [{ does: 'set meta mark' }],
+  };
+  return { name: 'answers', type: 'route', hook: 'output', priority: 'mangle', rules: [...left, rule] };
 }
 
 function inboundRules(rules: CaptureRules): Rule[] {
   const { mode, inboundPort, includeInboundPorts, excludeInboundPorts, excludeInterfaces } = rules;
   const left: Ports = [[HBONE_PORT, HBONE_PORT], ...UNCAPTURED_PORTS, ...excludeInboundPorts];
-  const established: Rule[] = [
+  const first: Rule[] = [
+    // The connection remembers the sidecar's mark.
+    { matches: [{ on: 'iifname', name: 'lo' }, MARKED], acts: [{ does: 'set ct mark' }] },
     { matches: [{ on: 'iifname', name: 'lo' }], acts: [RETURN] },
     { matches: [{ on: 'established' }], acts: [RETURN] },
   ];
@@ -87,7 +101,7 @@ function inboundRules(rules: CaptureRules): Rule[] {
       : [{ does: 'redirect', port: inboundPort }];
   return [
     NOT_TCP,
-    ...(mode === 'tproxy' ? established : []),
+    ...(mode === 'tproxy' ? first : []),
     ...interfaces('iifname', excludeInterfaces),
     { matches: [toPorts(left)], acts: [RETURN] },
     ...(includeInboundPorts?.length === 0
@@ -108,6 +122,7 @@ function outboundRules(rules: CaptureRules, families: readonly Family[]): Rule[]
     ...interfaces('oifname', rules.excludeInterfaces),
     { matches: [toPorts([[DNS_PORT, DNS_PORT], ...rules.excludeOutboundPorts])], acts: [RETURN] },
     ...families.map(family => ({ matches: [ON_LOOPBACK, from(family)], acts: [RETURN] })),
+    ...(rules.mode === 'tproxy' ? [{ matches: [ON_LOOPBACK, MARKED], acts: [RETURN] }] : []),
     // Its own to an address of this host: as from outside.
     ...owners.flatMap(owner => families.map(family => ownToThisHost(family, owner, inboundPort))),
     // And everything else of its own goes out as it is.

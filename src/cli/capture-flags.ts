@@ -8,7 +8,7 @@ import { all, type Line, one, type Parsed, parse, type Usage, WrongLine } from '
 
 export interface CaptureSettings {
   readonly action: 'apply' | 'remove' | 'print';
-  readonly backend: 'iptables' | 'nft' | 'auto';
+  readonly backend: 'iptables' | 'nft' | 'netlink' | 'auto';
   /** IPv6 where the host has it. */
   readonly ipv6: 'auto' | 'on' | 'off';
   /** null = the pod's annotations say that nothing is captured (interceptionMode NONE). */
@@ -18,7 +18,7 @@ export interface CaptureSettings {
 }
 
 const ACTIONS = ['apply', 'remove', 'print'] as const;
-const BACKENDS = ['auto', 'iptables', 'nft'] as const;
+const BACKENDS = ['auto', 'iptables', 'nft', 'netlink'] as const;
 const MODES = ['redirect', 'tproxy'] as const;
 const IPV6 = ['auto', 'on', 'off'] as const;
 const OUTRIDER = 1337; // Istio's user and group of the sidecar
@@ -43,10 +43,15 @@ export const CAPTURE_USAGE: Usage = {
   about:
     'The rules that lead connections to the sidecar: inbound ones of every port, and what the app connects to. apply puts\n' +
     'them in force, again if they are there; remove takes away what apply made and nothing else; print writes them.\n' +
-    'Needs the capabilities NET_ADMIN and NET_RAW, and iptables-restore or nft.',
+    'Needs the capabilities NET_ADMIN and NET_RAW, and no other program: without iptables-restore and nft it speaks with\n' +
+    'the kernel itself.',
   positionals: 'apply|remove|print',
   flags: [
-    { name: 'backend', value: BACKENDS.join('|'), help: 'auto takes iptables where it is there, else nft' },
+    {
+      name: 'backend',
+      value: BACKENDS.join('|'),
+      help: 'auto takes iptables where it is there, else nft,\nelse netlink: the same rules as nft, without it',
+    },
     {
       name: 'mode',
       value: MODES.join('|'),

@@ -1,6 +1,10 @@
-/** `outrider capture`: writes the rules, puts them in force, takes them away. No shell: the tools read standard input. */
+/**
+ * `outrider capture`: writes the rules, puts them in force, takes them away. By the tools where they are (no shell: they
+ * read standard input), else by itself.
+ */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { Unavailable } from '../net/netlink-socket.ts';
 import {
   addMarkedRoute,
   type MarkedRoute,
@@ -8,6 +12,7 @@ import {
   routingCommands,
 } from '../net/route-netlink.ts';
 import type { CaptureSettings } from './capture-flags.ts';
+import { enforceByNetlink } from './capture-netlink.ts';
 import { nftText } from './capture-nft.ts';
 import { CLIENT_MARK, CLIENT_TABLE, FAMILIES, type Family, iptablesText } from './capture-rules.ts';
 
@@ -31,7 +36,7 @@ export async function runCapture(settings: CaptureSettings, { stdout, stderr }: 
   }
   const wanted = rules === null || action === 'remove' ? null : { ...rules, ipv6: wantsIpv6(settings) };
   if (action === 'print') {
-    if (backend === 'nft')
+    if (backend === 'nft' || backend === 'netlink')
       stdout.write(`${nftText(wanted)}${FAMILIES.map(f => routingText(wanted, f)).join('')}`);
     else
       stdout.write(
@@ -108,26 +113,30 @@ function tool({ version }: Family, what: 'restore' | 'save'): string {
 }
 
 async function enforce({ backend, ipv6 }: CaptureSettings, wanted: Wanted): Promise<void> {
-  const iptables = (): Promise<void> => withIptables(wanted, wanted?.ipv6 ?? (ipv6 !== 'off' && hasIpv6()));
-  const nft = async (): Promise<void> => {
-    await run('nft', ['-f', '-'], nftText(wanted));
+  const ways = {
+    iptables: () => withIptables(wanted, wanted?.ipv6 ?? (ipv6 !== 'off' && hasIpv6())),
+    nft: async () => {
+      await run('nft', ['-f', '-'], nftText(wanted));
+    },
+    netlink: async () => enforceByNetlink(wanted),
   };
-  if (backend === 'nft') await nft();
-  else if (backend === 'iptables') await iptables();
-  else {
-    const without = await isMissing(iptables);
-    // Applied by either, they are removed by both.
-    if (!without && wanted !== null) return;
-    if ((await isMissing(nft)) && without) throw new Error('neither iptables-restore nor nft is installed');
-  }
+  if (backend !== 'auto') return ways[backend]();
+  const withoutIptables = await missingFor(ways.iptables);
+  // Applied by any, they are removed by all; nft and netlink make one table.
+  if (withoutIptables === null && wanted !== null) return;
+  if ((await missingFor(ways.nft)) === null) return;
+  const withoutNetlink = await missingFor(ways.netlink);
+  if (withoutNetlink === null || withoutIptables === null) return;
+  throw new Error(`neither iptables-restore nor nft is installed, and ${withoutNetlink}`);
 }
 
-async function isMissing(attempt: () => Promise<void>): Promise<boolean> {
+/** What the attempt says that it lacks; null = it is done. */
+async function missingFor(attempt: () => Promise<void>): Promise<string | null> {
   try {
     await attempt();
-    return false;
+    return null;
   } catch (error) {
-    if (error instanceof Missing) return true;
+    if (error instanceof Missing || error instanceof Unavailable) return error.message;
     throw error;
   }
 }

@@ -23,6 +23,7 @@ const NETLINK_EXT_ACK = 11;
 const EINTR = 4;
 const EAGAIN = 11;
 const EPROTONOSUPPORT = 93;
+const EAFNOSUPPORT = 97;
 
 const PATIENCE_SECONDS = 10n; // a kernel that loads modules answers when it has them
 const RECEIVE_BYTES = 65_536; // the kernel sends no more in one piece (linux/netlink.h: NLMSG_GOODSIZE is at most 8192)
@@ -37,19 +38,28 @@ const PROTOTYPES = {
   close: { arguments: [INT], return: INT },
 } as const;
 
-export const NO_FFI =
+/** There is no way to speak with the kernel, or it is built without what is asked for. */
+export class Unavailable extends Error {}
+
+const NO_FFI =
   'this Node cannot speak with the kernel: it needs Node 26.9 (node:ffi) or the optional package koffi';
 
-/** Opens one. @param protocol such as NETLINK_ROUTE; @param name what errors call it @throws Error of one line */
+/**
+ * Opens one.
+ * @param protocol such as NETLINK_ROUTE
+ * @param name what errors call it
+ * @throws Unavailable, or an Error of one line
+ */
 export function openNetlink(protocol: number, name: string): NetlinkSocket {
   const library = cLibrary(PROTOTYPES);
-  if (library === null) throw new Error(NO_FFI);
+  if (library === null) throw new Unavailable(NO_FFI);
   const { functions, errno } = library;
   const descriptor = Number(functions.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
   if (descriptor < 0) {
     const code = errno();
-    const why = code === EPROTONOSUPPORT ? ': the kernel is built without it' : '';
-    throw new Error(`no ${name} socket: ${getSystemErrorName(-code)}${why}`);
+    const fault = `no ${name} socket: ${getSystemErrorName(-code)}`;
+    const isUnknown = code === EPROTONOSUPPORT || code === EAFNOSUPPORT;
+    throw isUnknown ? new Unavailable(`${fault}; the kernel is built without it`) : new Error(fault);
   }
   // struct timeval. An older kernel without words for its errors gives numbers only.
   set(functions.setsockopt, descriptor, [SOL_SOCKET, SO_RCVTIMEO], new BigInt64Array([PATIENCE_SECONDS, 0n]));

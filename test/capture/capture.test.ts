@@ -148,7 +148,7 @@ async function startMesh(t: Test, backend: string, mode: 'redirect' | 'tproxy'):
 const DONE = { code: 0, stdout: '', stderr: '' };
 const PAGE = `${SECRET} from nginx\n`;
 
-for (const backend of ['iptables', 'nft'] as const) {
+for (const backend of ['iptables', 'nft', 'netlink'] as const) {
   for (const mode of ['redirect', 'tproxy'] as const) {
     t.test(`${backend}, ${mode}: curl and nginx end up on mutual TLS`, { skip }, async t => {
       const mesh = await startMesh(t, backend, mode);
@@ -314,7 +314,7 @@ t.test('rules are there once however often they are applied, and go', { skip }, 
       .replace(/\[\d+:\d+\]/g, '');
   };
   const before = await seen();
-  for (const backend of ['iptables', 'nft']) {
+  for (const backend of ['iptables', 'nft', 'netlink']) {
     const capture = async (...line: string[]): Promise<string> => {
       t.same(await client.outrider('capture', ...line, '--backend', backend), DONE);
       return seen();
@@ -329,7 +329,7 @@ t.test('rules are there once however often they are applied, and go', { skip }, 
     t.equal(await capture('apply'), once, `${backend}: and back`);
     t.equal(await capture('remove'), before, `${backend}: removed`);
   }
-  for (const backend of ['iptables', 'nft', 'auto'])
+  for (const backend of ['iptables', 'nft', 'netlink', 'auto'])
     t.same(await client.outrider('capture', 'apply', '--backend', backend), DONE);
   t.same(await client.outrider('capture', 'remove'), DONE);
   t.equal(await seen(), before, 'whichever tool made them');
@@ -337,7 +337,7 @@ t.test('rules are there once however often they are applied, and go', { skip }, 
 
 t.test('who may not write rules is told what is missing, in one line', { skip }, async t => {
   const { client } = await startHosts(t, temporaryFolder(t));
-  for (const backend of ['iptables', 'nft']) {
+  for (const backend of ['iptables', 'nft', 'netlink']) {
     const command = [...OUTRIDER_COMMAND, 'capture', 'apply', '--backend', backend];
     const { code, stderr } = await client.run(['setpriv', '--bounding-set=-all', ...command]);
     t.equal(code, 1);

@@ -102,7 +102,7 @@ t.test('a wrong line says what is wrong', async t => {
     ['start', 'the action must be one of apply, remove, print, not "start"'],
     ['apply remove', 'unexpected "remove"'],
     ['apply --mode none', '--mode must be one of redirect, tproxy'],
-    ['apply --backend ebtables', '--backend must be one of auto, iptables, nft'],
+    ['apply --backend ebtables', '--backend must be one of auto, iptables, nft, netlink'],
     [
       'apply --exclude-inbound-ports 0',
       '--exclude-inbound-ports must be ports such as 80,8000-8100, not "0"',
