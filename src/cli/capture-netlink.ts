@@ -25,6 +25,8 @@ const MODULE_OF: Readonly<Record<string, string>> = {
   tproxy: 'nft_tproxy',
 };
 
+const LONGEST_RULE = 120; // characters
+
 interface Step {
   readonly message: NetlinkMessage;
   /** What errors call it. */
@@ -73,12 +75,17 @@ function ruleSteps(chains: readonly Chain[]): Step[] {
   let sets = 0;
   return chains.flatMap(({ name, rules }) =>
     rules.flatMap(rule => {
-      const what = `the rule "${ruleText(rule)}" of chain ${name}`;
+      const what = `the rule '${shortened(ruleText(rule))}' of chain ${name}`;
       const compiled = compile(rule, () => ++sets);
       const messages = [...compiled.sets, addRule(TABLE, name, compiled.expressions)];
       return messages.map(message => ({ message, what }));
     }),
   );
+}
+
+/** A line is for a person; the ports of a rule may be thousands. */
+function shortened(text: string): string {
+  return text.length <= LONGEST_RULE ? text : `${text.slice(0, LONGEST_RULE)}…`;
 }
 
 function isUnknown({ errno }: Refusal): boolean {

@@ -1,5 +1,6 @@
 /** The chains for `nft -f -`: one table of Outrider's own, for both families. */
 import { type Act, type Chain, chainsOf, type Match, type Rule, TABLE } from './capture-chains.ts';
+import { addressBytes } from './capture-expressions.ts';
 import type { CaptureRules, Ports } from './capture-rules.ts';
 
 const HEAD = `table inet ${TABLE}`;
@@ -44,7 +45,7 @@ function matchText(match: Match): string {
       return 'ct state established,related';
     case 'saddr':
     case 'daddr':
-      return `${match.version === 4 ? 'ip' : 'ip6'} ${match.on} ${is(match)}${match.range}`;
+      return `${match.version === 4 ? 'ip' : 'ip6'} ${match.on} ${is(match)}${rangeText(match.range)}`;
     case 'dport':
       return `tcp dport ${is(match)}${set(match.ports.map(span))}`;
   }
@@ -63,6 +64,16 @@ function actText(act: Act): string {
     case 'set meta mark':
       return 'meta mark set ct mark';
   }
+}
+
+/** nft does not read IPv6 with the end written as IPv4, but for `::ffff:`. */
+function rangeText(range: string): string {
+  if (!range.includes(':') || !range.includes('.')) return range;
+  const [address = '', bits] = range.split('/');
+  const groups = addressBytes(address)
+    .toString('hex')
+    .replace(/.{4}(?!$)/g, '$&:');
+  return bits === undefined ? groups : `${groups}/${bits}`;
 }
 
 function is({ not }: { readonly not: boolean }): string {

@@ -118,12 +118,13 @@ export function addPorts(
   id: number,
   ranges: readonly (readonly [from: number, to: number])[],
 ): NetlinkMessage[] {
-  const elements = elementsOf(ranges);
+  const isPlain = ranges.every(([from, to]) => from === to);
+  const elements = isPlain ? singles(ranges) : intervals(ranges);
   const messages = [
     message(NEWSET, NLM_F_CREATE, [
       attribute(SET.table, text(table)),
       attribute(SET.name, text(SET_NAME)),
-      attribute(SET.flags, be32(ANONYMOUS | CONSTANT | INTERVAL)),
+      attribute(SET.flags, be32(ANONYMOUS | CONSTANT | (isPlain ? 0 : INTERVAL))),
       attribute(SET.keyType, be32(INET_SERVICE)),
       attribute(SET.keyBytes, be32(PORT_BYTES)),
       nested(SET.size, [attribute(SET_SIZE, be32(elements.length))]),
@@ -151,8 +152,13 @@ function noted(key: number, value: number): Buffer {
   return Buffer.concat([u8(key), u8(4), u32(value)]);
 }
 
+/** Once each, in the order that they are given in. */
+function singles(ranges: readonly (readonly [port: number, same: number])[]): Buffer[] {
+  return [...new Set(ranges.map(([port]) => port))].map(port => element(port, false));
+}
+
 /** A range is its first port and the end after its last; before all of them is an end as well. */
-function elementsOf(ranges: readonly (readonly [from: number, to: number])[]): Buffer[] {
+function intervals(ranges: readonly (readonly [from: number, to: number])[]): Buffer[] {
   const merged: [from: number, to: number][] = [];
   for (const [from, to] of ranges.toSorted(([a], [b]) => a - b)) {
     const last = merged.at(-1);
