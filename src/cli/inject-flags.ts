@@ -30,7 +30,7 @@ export const SIDECAR_FLAGS: readonly Flag[] = [
   {
     name: 'capture-image',
     value: 'NAME',
-    help: 'of the init container that writes the capture rules: Outrider with nft or iptables-restore beside it\n(Dockerfile.capture); default as --image',
+    help: 'of the init container that makes the capture rules, where it is to be another; default as --image',
   },
   { name: 'image-pull-policy', value: PULL_POLICIES.join('|'), help: "default Kubernetes' own" },
   {

@@ -99,7 +99,7 @@ t.test(
           containers: [
             {
               image: 'outrider:0.1.0',
-              env: [{ name: 'IMAGE', value: 'outrider:0.1.0' }, { name: 'CAPTURE_IMAGE' }],
+              env: [{ name: 'IMAGE', value: 'outrider:0.1.0' }],
             },
           ],
         },

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { APP_PATH, layImageRoot, NODE_PATH } from '../../scripts/image-root.ts';
+import { missingForHosts, startHosts } from '../capture/hosts.ts';
 import { testAuthority, testIdentity, writeIdentityFolder } from '../certificates.ts';
 import { buildElsewhere, ROOT } from './built.ts';
 import { run, start } from './run.ts';
@@ -300,6 +301,50 @@ t.test("the image's root file system", { skip: process.platform !== 'linux' }, a
         });
         child.kill('SIGTERM');
         t.match(await ended, { code: 0, signal: null });
+      },
+    );
+
+    t.test(
+      'what injection puts before it makes the capture rules in it, and takes them away',
+      { skip: missingForHosts('nft') ?? false },
+      async t => {
+        const { client } = await startHosts(t, temporary);
+        const init = [
+          'setpriv',
+          '--bounding-set=-all,+net_admin,+net_raw,+sys_chroot', // and once inside the last one is of no use
+          '--inh-caps=-all',
+          'env',
+          '-i',
+          '/usr/sbin/chroot',
+          root,
+          NODE_PATH,
+          `${APP_PATH}/bin/outrider.js`,
+        ];
+        await mkdir(join(root, 'etc/istio/pod'), { recursive: true });
+        await writeFile(
+          join(root, 'etc/istio/pod/annotations'),
+          'sidecar.istio.io/interceptionMode="TPROXY"\n',
+        );
+        await writeFile(join(root, 'pod.yaml'), podWith(8080));
+        const injected = await inside('inject', '-f', '/pod.yaml');
+        const [{ image, args }, proxy] = parse(injected.stdout).spec.initContainers;
+        t.equal(image, proxy.image, 'no other image');
+
+        const done = { code: 0, stdout: '', stderr: '' };
+        t.same(await client.run([...init, ...args, '--ipv6', 'on']), done);
+        const own = await client.must('nft', 'list', 'ruleset');
+        const source = ['--mode', 'tproxy', '--ipv6', 'on', '--backend', 'nft'];
+        t.same(await client.outrider('capture', 'apply', ...source), done);
+        t.equal(await client.must('nft', 'list', 'ruleset'), own, 'the same as by nft');
+        t.same(await client.run([...init, 'capture', 'remove', '--ipv6', 'on']), done);
+        t.equal(await client.must('nft', 'list', 'ruleset'), '');
+
+        const dumb = init.flatMap(word => (word === NODE_PATH ? [word, '--no-experimental-ffi'] : word));
+        t.match(await client.run([...dumb, 'capture', 'apply']), {
+          code: 1,
+          stderr:
+            /^outrider: capture: neither iptables-restore nor nft is installed, and this Node cannot .+\n$/,
+        });
       },
     );
 
