@@ -4,6 +4,7 @@ import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 import type { NetlinkSocket } from './netlink-socket.ts';
 
 const HEADER_BYTES = 16;
+const ERROR_BYTES = 36; // with a number and the header of what it is about
 const ATTRIBUTE_BYTES = 4;
 const ALIGNMENT = 4;
 const NLMSG_ERROR = 2;
@@ -134,9 +135,10 @@ function answersIn(bytes: Buffer): Refusal[] {
   const found: Refusal[] = [];
   for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
     const length = read32(bytes, at);
-    if (length < HEADER_BYTES || at + length > bytes.length) throw new Error('the kernel answered in part');
-    const type = read16(bytes, at + 4);
-    if (type === NLMSG_ERROR) found.push(answerOf(bytes.subarray(at, at + length)));
+    const isError = read16(bytes, at + 4) === NLMSG_ERROR;
+    const shortest = isError ? ERROR_BYTES : HEADER_BYTES;
+    if (length < shortest || at + length > bytes.length) throw new Error('the kernel answered in part');
+    if (isError) found.push(answerOf(bytes.subarray(at, at + length)));
     at += Math.ceil(length / ALIGNMENT) * ALIGNMENT;
   }
   return found;
@@ -155,7 +157,7 @@ function answerOf(message: Buffer): Refusal {
   return {
     index: read32(message, inner + 8) - FIRST,
     errno: errno === 0 ? 0 : 2 ** 32 - errno,
-    offset: offset === undefined ? null : read32(offset, 0),
+    offset: offset?.length === 4 ? read32(offset, 0) : null,
     words: (words.get(NLMSGERR_ATTR_MSG) ?? Buffer.alloc(0)).toString().replace(/\0.*/s, ''),
   };
 }

@@ -1,6 +1,7 @@
+import fc from 'fast-check';
 import t from 'tap';
 import { exchange, type NetlinkMessage, NLM_F_ACK, refusalText, u32 } from '../../src/net/netlink.ts';
-import type { NetlinkSocket } from '../../src/net/netlink-socket.ts';
+import { type NetlinkSocket, openNetlink, Unavailable } from '../../src/net/netlink-socket.ts';
 import { addMarkedRoute } from '../../src/net/route-netlink.ts';
 
 /** A kernel that says these things, one a read. */
@@ -72,6 +73,45 @@ t.test('an answer that is cut, or none, is a failure', t => {
     t.throws(() => exchange(kernel(answer({ index: 0 }).subarray(0, length)), [ACKNOWLEDGED]), {
       message: 'the kernel answered in part',
     });
+  t.end();
+});
+
+t.test('whatever is read, it is an answer, or a failure of one line', t => {
+  const valid = answer({
+    index: 1,
+    errno: 95,
+    flags: 0x200,
+    words: Buffer.concat([u32(8 | (2 << 16)), u32(20)]),
+  });
+  const change = fc.tuple(fc.nat(valid.length - 1), fc.nat(255));
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 80 }).map(any => Buffer.from(any)),
+    fc.array(change, { maxLength: 6 }).map(changes => {
+      const changed = Buffer.from(valid);
+      for (const [at, byte] of changes) changed[at] = byte;
+      return changed;
+    }),
+  );
+  fc.assert(
+    fc.property(bytes, said => {
+      try {
+        const refusal = exchange(kernel(said, null), [ACKNOWLEDGED, ACKNOWLEDGED]);
+        return refusal === null || refusal.errno > 0;
+      } catch (error) {
+        return /^the kernel (?:did not answer|answered in part)$/.test((error as Error).message);
+      }
+    }),
+    { numRuns: 3_000 },
+  );
+  t.end();
+});
+
+t.test('a kernel that lacks what is asked for is told apart', { skip: process.platform !== 'linux' }, t => {
+  const NOBODYS = 31; // the last number that there may be
+  t.throws(() => openNetlink(NOBODYS, 'NETLINK_NOBODY'), {
+    constructor: Unavailable,
+    message: 'no NETLINK_NOBODY socket: EPROTONOSUPPORT; the kernel is built without it',
+  });
   t.end();
 });
 
