@@ -164,5 +164,16 @@ function to(version: 4 | 6, range: string): Match & { readonly on: 'saddr' | 'da
 }
 
 function toPorts(ports: Ports): Match & { readonly on: 'dport' } {
-  return { on: 'dport', ports, not: false };
+  return { on: 'dport', ports: disjoint(ports), not: false };
+}
+
+/** What overlaps becomes one: nft before 1.0.2 refuses it. Else they stay in the order that they are given in. */
+function disjoint(ports: Ports): Ports {
+  const merged: [from: number, to: number][] = [];
+  for (const [from, to] of ports.toSorted(([a], [b]) => a - b)) {
+    const last = merged.at(-1);
+    if (last !== undefined && from <= last[1]) last[1] = Math.max(last[1], to);
+    else merged.push([from, to]);
+  }
+  return merged.length === ports.length ? ports : merged;
 }

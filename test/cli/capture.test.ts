@@ -96,6 +96,18 @@ t.test('nothing included is nothing captured', async t => {
   t.notMatch(nft, /redirect to :15001/);
 });
 
+t.test('ports that overlap are one range', async t => {
+  const flags = '--exclude-inbound-ports 15020,15008,8080-8090,8085-8099,15090 --exclude-outbound-ports 53';
+  const { out } = await said(`print --backend netlink ${flags}`);
+  t.match(out, 'tcp dport { 8080-8099, 15008, 15020-15021, 15090 } return');
+  t.match(out, 'tcp dport 53 return');
+});
+
+t.test('an IPv6 address whose end is written as IPv4 is one that nft reads', async t => {
+  const { out } = await said('print --backend nft --exclude-outbound-ranges 64:ff9b::192.0.2.33/96');
+  t.match(out, 'ip6 daddr 0064:ff9b:0000:0000:0000:0000:c000:0221/96 return');
+});
+
 t.test('a wrong line says what is wrong', async t => {
   const rows = [
     ['--mode redirect', 'name what to do: apply, remove or print'],
