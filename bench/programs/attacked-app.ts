@@ -7,7 +7,7 @@ import { createServer, type Socket } from 'node:net';
 import { HOLD_PATH, LARGE_PATH } from '../attacks.ts';
 import { SMALL_BYTES } from '../workload.ts';
 
-const LARGE_BYTES = 256 * 1024; // 250 of them are more than sockets and windows hold
+const LARGE_BYTES = 64 * 1024; // 250 of them are more than the sockets hold
 const HEAD_END = Buffer.from('\r\n\r\n');
 const SMALL = answer(SMALL_BYTES);
 const LARGE = answer(LARGE_BYTES);

@@ -20,8 +20,9 @@ import { HpackEncoder } from './hpack-encoder.ts';
 /** Streams that we reset and whose frames may still be under way. */
 const MAX_REMEMBERED = 1_024;
 const TICK_MS = 1_000;
-/** One read may bring hundreds of requests: after so many, other connections are served first. */
+/** One read may bring hundreds of requests: after so many, or so many ms of them, other connections are served first. */
 const STREAMS_A_TURN = 32;
+const TURN_MS = 0.3;
 const CONNECTION_CREDIT = h2.CONNECTION_WINDOW / 4;
 
 /** What ends a connection: the code for the peer, and the word for the metric. */
@@ -65,6 +66,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker, 
   readonly #headerTimeoutMs: number;
   /** Streams that the peer began in this turn of the event loop. */
   protected begun = 0;
+  #turnEnds = 0;
   readonly #pace: ReadPace;
   #onDrain = (): void => this.#drained();
 
@@ -124,8 +126,22 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker, 
 
   /** For the pace. */
   readFrames(chunk: Buffer, borrowed: boolean): number {
-    this.begun = 0;
     return this.#frames.read(chunk, borrowed, this.clock.now);
+  }
+
+  /** Others have had their turn. */
+  beginTurn(): void {
+    this.begun = 0;
+    this.#turnEnds = performance.now() + TURN_MS;
+  }
+
+  protected get turnIsOver(): boolean {
+    return performance.now() > this.#turnEnds;
+  }
+
+  /** Whether something of what was read waits for the next turn, besides bytes. */
+  get waiting(): boolean {
+    return false;
   }
 
   /** Not all that was read of the socket is acted on. */
@@ -134,7 +150,7 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker, 
   }
 
   get full(): boolean {
-    return this.begun >= STREAMS_A_TURN;
+    return this.begun >= STREAMS_A_TURN || (this.begun > 0 && this.turnIsOver);
   }
 
   onFrame(frame: FrameHead, bytes: Buffer, from: number, to: number): void {

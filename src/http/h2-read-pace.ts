@@ -16,6 +16,10 @@ const READ_AHEAD_BYTES = 64 * 1024;
 export interface PacedReader {
   /** Its end was said. */
   readonly over: boolean;
+  /** Something besides bytes is left for the next turn. */
+  readonly waiting: boolean;
+  /** What is read from now on is of a new turn of the event loop. */
+  beginTurn(): void;
   /** @returns the offset of what is left for the next turn; the chunk's length where nothing is */
   readFrames(chunk: Buffer, borrowed: boolean): number;
   /** All that was read of the socket is acted on, after some of it had to wait. */
@@ -56,9 +60,11 @@ export class ReadPace {
   }
 
   #act(chunk: Buffer, borrowed: boolean): void {
-    const at = this.#reader.readFrames(chunk, borrowed);
-    if (this.#reader.over) return;
-    if (at < chunk.length) {
+    const reader = this.#reader;
+    reader.beginTurn();
+    const at = reader.readFrames(chunk, borrowed);
+    if (reader.over) return;
+    if (at < chunk.length || reader.waiting) {
       this.#rest = chunk.subarray(at);
       setImmediate(this.#goOn);
     }

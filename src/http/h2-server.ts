@@ -49,8 +49,8 @@ export class H2Server<C> extends H2Connection {
   #ended = false;
   /** The client has ended, and what it sent before waits to be read. */
   #endsLater = false;
-  /** Opened by the read under way. */
-  readonly #fresh: H2Exchange<C>[] = [];
+  /** Opened, and not yet started: those of the read under way, and what was too much for one turn. */
+  #fresh: H2Exchange<C>[] = [];
   #closed = false;
   #closeAt = Number.POSITIVE_INFINITY;
   #onData = (chunk: Buffer): void => this.read(chunk, false);
@@ -124,12 +124,27 @@ export class H2Server<C> extends H2Connection {
 
   /** What a read opens starts at its end: what the same read resets has cost little (CVE-2023-44487). */
   override readFrames(chunk: Buffer, borrowed: boolean): number {
+    // Those that waited come first, and take the turn if they must.
+    if (this.waiting && !this.#start()) return 0;
     const at = super.readFrames(chunk, borrowed);
-    const fresh = this.#fresh;
-    if (fresh.length === 0) return at;
-    for (const exchange of fresh) exchange.start();
-    fresh.length = 0;
+    if (this.waiting) this.#start();
     return at;
+  }
+
+  override get waiting(): boolean {
+    return this.#fresh.length > 0;
+  }
+
+  /** @returns false when some wait for the next turn */
+  #start(): boolean {
+    const fresh = this.#fresh;
+    let started = 0;
+    while (started < fresh.length) {
+      fresh[started++]?.start();
+      if (this.turnIsOver) break;
+    }
+    this.#fresh = fresh.slice(started);
+    return started === fresh.length;
   }
 
   #flooded(): void {

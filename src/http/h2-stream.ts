@@ -7,6 +7,8 @@ import type { Outbox } from './outbox.ts';
 
 /** Above this many bytes that wait for a window, whoever sends them should pause. */
 const QUEUE_BYTES = 64 * 1024;
+/** The same where nothing can be sent now: a peer that opens no window makes us keep this much for each stream. */
+const BLOCKED_BYTES = 16 * 1024;
 /** Room is announced when this much of the window was used. */
 const CREDIT_BYTES = STREAM_WINDOW / 2;
 
@@ -70,7 +72,8 @@ export abstract class H2Stream {
   abstract sendTrailers(lines: string): void;
 
   get backedUp(): boolean {
-    return this.#queuedBytes > QUEUE_BYTES;
+    const bytes = this.#queuedBytes;
+    return bytes > QUEUE_BYTES || (bytes > BLOCKED_BYTES && this.connection.sendable(this) <= 0);
   }
 
   get queuedBytes(): number {

@@ -7,19 +7,25 @@ import { connect, type Socket } from 'node:net';
 import { rememberOwn } from './own-connections.ts';
 
 /** Bulk reads take what the kernel has, up to this. */
-const READ_BUFFER_BYTES = 128 * 1024;
-const readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+const BULK_BYTES = 128 * 1024;
+/** What is read where nobody takes it has to be kept: the first read is no larger than this. */
+const FIRST_BYTES = 32 * 1024;
+const bulkBuffer = Buffer.allocUnsafeSlow(BULK_BYTES);
+const firstBuffer = bulkBuffer.subarray(0, FIRST_BYTES);
 
 /** A connection's bytes without events. */
 export class Inlet {
   receive: ((chunk: Buffer, borrowed: boolean) => void) | null = null;
 
   /** Options for net.connect or tls.connect that lead a connection's bytes here. */
-  onread(): { buffer: Buffer; callback: (bytes: number) => boolean } {
+  onread(): { buffer: () => Buffer; callback: (bytes: number) => boolean } {
+    let last = 0;
     return {
-      buffer: readBuffer,
+      // Asked before the first read and after each.
+      buffer: () => (last < FIRST_BYTES ? firstBuffer : bulkBuffer),
       callback: bytes => {
-        this.receive?.(readBuffer.subarray(0, bytes), true);
+        last = bytes;
+        this.receive?.(bulkBuffer.subarray(0, bytes), true);
         return true;
       },
     };

@@ -137,7 +137,7 @@ export interface OriginateOptions<P> {
   readonly timeoutMs: number;
   readonly judge: Judge<P>;
   /** Reads go to this buffer instead of `data` events. */
-  readonly onread?: { readonly buffer: Buffer; callback(bytes: number): boolean };
+  readonly onread?: { readonly buffer: Buffer | (() => Buffer); callback(bytes: number): boolean };
 }
 
 /** Called once: with one word why not and nulls (nothing is left open then), or with null and the judged connection. */

@@ -7,6 +7,7 @@ import { type H2Peer, h2Plain, type PeerOptions } from '../h2-peer.ts';
 import { listenUntilEnd } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
 import { data, get, lastData, post, windowUpdate } from './h2-case.ts';
+import { startH2Loop } from './h2-loop.ts';
 
 t.setTimeout(120_000);
 
@@ -110,8 +111,26 @@ t.test('streams share a connection that is short of window', async t => {
   const total = (): number => ids.reduce((sum, id) => sum + peer.on(id).body.length, 0);
   await peer.until(() => total() === FIRST_WINDOW + 16 * 16_384, 'what the window allows');
   for (const [i, id] of ids.entries())
-    t.ok(peer.on(id).body.length - (before[i] ?? 0) >= 2 * 16_384, `stream ${id} got its share`);
+    t.ok(peer.on(id).body.length - (before[i] ?? 0) >= 16_384, `stream ${id} got a share`);
   peer.send(windowUpdate(0, 4 * LARGE));
+  for (const id of ids) t.equal((await peer.done(id)).body.length, LARGE);
+});
+
+t.test('little is kept of a response that its client opens no window for', async t => {
+  const port = await listenUntilEnd(
+    t,
+    createServer((_, response) => response.end(Buffer.alloc(LARGE, 'x'))),
+  );
+  const loop = await startH2Loop(t, port);
+  const peer = await h2Plain(t, loop.port, { settings: [[SETTING.INITIAL_WINDOW_SIZE, 0]] });
+  const ids = Array.from({ length: 20 }, (_, i) => 2 * i + 1);
+  peer.send(...ids.map(id => get(id)));
+  for (const id of ids) await peer.until(() => peer.status(id) === 200, `a head on ${id}`);
+  await peer.settled();
+  const kept = [...(loop.servers[0]?.streams.values() ?? [])].map(({ queuedBytes }) => queuedBytes);
+  t.equal(kept.length, ids.length);
+  t.ok(Math.max(...kept) <= 48 * KIB, `${Math.max(...kept)} bytes`);
+  peer.send(windowUpdate(0, 2 ** 30), settings([SETTING.INITIAL_WINDOW_SIZE, 2 ** 30]));
   for (const id of ids) t.equal((await peer.done(id)).body.length, LARGE);
 });
 

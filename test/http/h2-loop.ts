@@ -21,6 +21,8 @@ export class H2Loop {
   readonly refused: string[] = [];
   /** Reasons for which a connection or stream was ended. */
   readonly reasons: string[] = [];
+  /** Methods of requests, in the order in which they began. */
+  readonly begun: string[] = [];
   readonly finished: Exchange<ProxiedRequest>[] = [];
   readonly recorder = recorder().recorder;
   readonly destination: Destination;
@@ -69,6 +71,7 @@ class LoopHandler implements RequestHandler<ProxiedRequest> {
   }
 
   onRequest(exchange: Exchange<ProxiedRequest>): void {
+    this.#loop.begun.push(exchange.head.method);
     const request = new ProxiedRequest(exchange, inboundFacts(), this.#loop.recorder);
     const { rawPath: target } = exchange.head;
     request.send(this.#loop.destination, { target, added: '', drop: DROP_XFCC, remove: null });

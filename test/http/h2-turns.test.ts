@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import t from 'tap';
 import { h2Plain } from '../h2-peer.ts';
 import { listenUntilEnd } from '../peers.ts';
-import { lastData, post, reset } from './h2-case.ts';
+import { get, lastData, post, reset } from './h2-case.ts';
 import { startH2Loop } from './h2-loop.ts';
 
 const MANY = 200;
@@ -44,4 +44,16 @@ t.test('and what is reset in the same read ends alone', async t => {
   );
   for (const id of ids.filter(id => id % 4 === 1)) await peer.done(id);
   t.equal(loop.finished.length, MANY);
+});
+
+t.test('another connection is served before all of them have begun', async t => {
+  const loop = await startH2Loop(t, app);
+  const [greedy, other] = [await h2Plain(t, loop.port), await h2Plain(t, loop.port)];
+  await other.settled();
+  greedy.send(Buffer.concat(ids.map(request)));
+  other.send(get(1));
+  await other.done(1);
+  for (const id of ids) await greedy.done(id);
+  const at = loop.begun.indexOf('GET');
+  t.ok(at >= 0 && at < MANY / 2, `it was number ${at} of ${MANY}`);
 });

@@ -36,6 +36,20 @@ t.test('bytes come by the inlet, in a buffer that is only lent', async t => {
   t.ok(Buffer.concat(got).equals(sent));
 });
 
+t.test('the first read is a small one, and bulk is read in large ones', async t => {
+  const app = await startTcpApp(t, socket => socket.end(Buffer.alloc(4_000_000)));
+  const { connection } = await dial(t, { port: app.port });
+  const sizes: number[] = [];
+  connection.inlet.receive = chunk => sizes.push(chunk.length);
+  await once(connection.socket, 'end');
+  t.equal(
+    sizes.reduce((sum, size) => sum + size),
+    4_000_000,
+  );
+  t.ok((sizes[0] ?? 0) <= 32_768, `${sizes[0]}`);
+  t.ok(Math.max(...sizes) > 32_768, `${Math.max(...sizes)}`);
+});
+
 t.test('one word says why not', async t => {
   t.equal((await dial(t, { port: await deadPort() })).why, 'ECONNREFUSED');
   t.equal((await dial(t, { host: 'no-such-host.invalid', port: 1 })).why?.startsWith('E'), true);
