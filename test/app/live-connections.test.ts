@@ -289,6 +289,8 @@ t.test('an authorizer that only the new configuration names is asked about open 
   await sidecar.configure(manifests('8s', custom));
   await first;
   t.match(guard.checks[0]?.attributes.source, { principal: 'spiffe://cluster.local/ns/foo/sa/sleep' });
+  // Its answer has to be in before the next configuration, which would else be asked about, too.
+  while ((await sidecar.metric('outrider_ext_authz_answers_total')) === 0);
   await echoes(wire, 'it said yes');
   const strict = policy('strict', { mtls: { mode: 'STRICT' } }, 'PeerAuthentication');
   await sidecar.configure(manifests('8s', custom, strict));

@@ -11,7 +11,11 @@ export async function inboundRefusal(t: Test, sidecar: Sidecar, pems: IdentityPe
     ({ status }) => String(status),
     () => null,
   );
-  const line = await sidecar.access.take(l => l.downstream_remote_address === `127.0.0.1:${wire.localPort}`);
+  // Lines of outbound connections are left where they are, and one of those may have had the same port.
+  const at = { local: `127.0.0.1:${sidecar.ports.inbound}`, remote: `127.0.0.1:${wire.localPort}` };
+  const line = await sidecar.access.take(
+    l => l.downstream_local_address === at.local && l.downstream_remote_address === at.remote,
+  );
   const status = await reply; // the line may be read before the answer is
   wire.socket.destroy();
   return status === '200' ? null : line.response_code_details;
