@@ -8,6 +8,7 @@ import { BelievedChains } from './identity/believed-chains.ts';
 import type { IdentityGeneration } from './identity/svid.ts';
 import type { Trust } from './identity/trust.ts';
 import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import { ClientSource } from './net/client-source.ts';
 import { CoarseClock } from './net/clock.ts';
 import type { Listener, ListenOptions } from './net/listen.ts';
 import { listen } from './net/listen.ts';
@@ -146,6 +147,7 @@ class DataPlane {
         logTls: settings.accessLogTls,
         denials: { explain: settings.explainDenials, tell: settings.dev },
       },
+      sources: this.#clientSource(),
       authorizers: this.#authorizers,
       clock,
       recorder,
@@ -191,6 +193,12 @@ class DataPlane {
     const original = originalDst(capture);
     if (original === null && this.#start.id === 1) log.warn(WITHOUT_FFI, { capture });
     return original;
+  }
+
+  /** One line of the log for all threads is enough. */
+  #clientSource(): ClientSource | null {
+    if (this.#start.settings.capture !== 'tproxy') return null;
+    return new ClientSource({ warn: this.#start.id === 1 ? log.warn : () => {} });
   }
 
   async bind(): Promise<void> {

@@ -1,7 +1,7 @@
 /** What is captured, as chains of one table of nf_tables: `capture-nft.ts` writes them, `capture-netlink.ts` puts them in force. */
+import { CLIENT_MARK } from '../net/client-mark.ts';
 import {
   type CaptureRules,
-  CLIENT_MARK,
   DNS_PORT,
   FAMILIES,
   type Family,

@@ -1,4 +1,5 @@
 /** What is captured, and its rules as iptables-restore reads them: the chains and their order are Istio's (istio-iptables). */
+import { CLIENT_MARK } from '../net/client-mark.ts';
 
 /** A port, or the first and last of a range. */
 export type Ports = readonly (readonly [from: number, to: number])[];
@@ -33,12 +34,6 @@ export const UNCAPTURED_PORTS: Ports = [
 /** HBONE is mutual TLS of its own. */
 export const HBONE_PORT = 15_008;
 export const DNS_PORT = 53;
-/**
- * Istio's mark and routing table of TPROXY: what the sidecar sends the app from a client's address has the mark (SO_MARK),
- * and what the app answers comes back to this host by the table. So the app sees the client's address.
- */
-export const CLIENT_MARK = 1337;
-export const CLIENT_TABLE = 133;
 
 /** What an address family calls the same things. */
 export interface Family {

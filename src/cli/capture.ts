@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { CLIENT_MARK, CLIENT_TABLE } from '../net/client-mark.ts';
 import { Unavailable } from '../net/netlink-socket.ts';
 import {
   addMarkedRoute,
@@ -14,7 +15,7 @@ import {
 import type { CaptureSettings } from './capture-flags.ts';
 import { enforceByNetlink } from './capture-netlink.ts';
 import { nftText } from './capture-nft.ts';
-import { CLIENT_MARK, CLIENT_TABLE, FAMILIES, type Family, iptablesText } from './capture-rules.ts';
+import { FAMILIES, type Family, iptablesText } from './capture-rules.ts';
 
 interface Output {
   readonly stdout: { write(text: string): unknown };

@@ -3,7 +3,7 @@
  * Plain TCP connections to the app. Reads go into one buffer a thread (`onread`): 25–45 % less CPU than a new buffer a
  * chunk. The reader must be done with the bytes when it returns.
  */
-import { connect, type Socket } from 'node:net';
+import { connect, Socket, type SocketConstructorOpts } from 'node:net';
 import { rememberOwn } from './own-connections.ts';
 
 /** Bulk reads take what the kernel has, up to this. */
@@ -37,23 +37,26 @@ export interface PlainConnection {
   readonly inlet: Inlet;
 }
 
+export interface PlainTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly timeoutMs: number;
+  /** The address that it comes from; absent = whichever the system takes. */
+  readonly source?: string | null;
+  /** Of a socket that is bound already, for it to connect and to own. */
+  readonly descriptor?: number | null;
+}
+
 /**
- * Connects to `host:port`, from the address `source` where one is given. `done` is called once: with null and the connection, or with one word why not
- * (ECONNREFUSED, ETIMEDOUT, connect_timeout, …).
+ * Connects to `host:port`. `done` is called once: with null and the connection, or with one word why not (ECONNREFUSED,
+ * ETIMEDOUT, connect_timeout, …).
  */
 export function connectPlain(
-  options: { host: string; port: number; timeoutMs: number; source?: string | null },
+  options: PlainTarget,
   done: (why: string | null, connection: PlainConnection) => void,
 ): PlainConnection {
   const inlet = new Inlet();
-  const socket = connect({
-    host: options.host,
-    port: options.port,
-    noDelay: true,
-    allowHalfOpen: true,
-    ...(options.source != null && { localAddress: options.source }),
-    onread: inlet.onread(),
-  });
+  const socket = open(options, inlet);
   const connection = { socket, inlet };
   let settled = false;
   const timer = setTimeout(() => settle('connect_timeout'), options.timeoutMs);
@@ -71,4 +74,27 @@ export function connectPlain(
   socket.on('error', (error: NodeJS.ErrnoException) => settle(error.code ?? error.message));
   socket.once('connect', onConnect).once('close', onClose);
   return connection;
+}
+
+/** Tells of a connection that there is not: as connectPlain does when it cannot connect. */
+export function refusePlain(
+  why: string,
+  done: (why: string | null, connection: PlainConnection) => void,
+): void {
+  const socket = new Socket();
+  socket.destroy();
+  process.nextTick(done, why, { socket, inlet: new Inlet() });
+}
+
+function open({ host, port, source, descriptor }: PlainTarget, inlet: Inlet): Socket {
+  const options = { noDelay: true, allowHalfOpen: true, onread: inlet.onread() };
+  if (descriptor == null)
+    return connect({ ...options, host, port, ...(source != null && { localAddress: source }) });
+  // Not documented: without it Node reads at once what is not connected yet (ENOTCONN).
+  const bound: SocketConstructorOpts & { manualStart: true } = {
+    ...options,
+    fd: descriptor,
+    manualStart: true,
+  };
+  return new Socket(bound).connect({ host, port });
 }

@@ -22,9 +22,10 @@ const SOCKADDR_IN6_BYTES = 28;
 
 /** @returns null when this Node has no way to ask, which `WITHOUT_FFI` says in words */
 export function originalDst(capture: Capture): OriginalDst | null {
-  if (capture === 'tproxy') return localAddress;
   const options = socketOptions();
-  return options === null ? null : socket => redirectedFrom(socket, options) ?? localAddress(socket);
+  if (options === null) return capture === 'tproxy' ? localAddress : null;
+  // With TPROXY what this host sends itself is redirected all the same: it does not pass where TPROXY is.
+  return socket => redirectedFrom(socket, options) ?? localAddress(socket);
 }
 
 export const WITHOUT_FFI =

@@ -2,6 +2,7 @@
  * HBONE (Istio's ambient tunnels): HTTP/2 CONNECT over mutual TLS, each stream a connection to a port of the workload. What
  * is inside is served as if it had come over mutual TLS from the same peer (ztunnel: src/proxy/inbound.rs).
  */
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { FAILURES, type FailureCode } from '../errors.ts';
 import type { Duct, Exchange, RequestHandler } from '../http/exchange.ts';
@@ -35,6 +36,8 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
   readonly #socket: TLSSocket;
   readonly #peer: PeerIdentity;
   readonly #facts: HandshakeFacts;
+  /** Under TLS: it knows its client's address for longer. */
+  readonly #raw: Socket;
   readonly #server: H2Server<ProxiedRequest>;
   readonly #since = new Date();
   /** To the app, for a tunnel that is about to be accepted. */
@@ -44,12 +47,13 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
   constructor(
     hub: Inbound,
     socket: TLSSocket,
-    { peer, facts }: { peer: PeerIdentity; facts: HandshakeFacts },
+    { peer, facts, raw }: { peer: PeerIdentity; facts: HandshakeFacts; raw: Socket },
   ) {
     this.#hub = hub;
     this.#socket = socket;
     this.#peer = peer;
     this.#facts = facts;
+    this.#raw = raw;
     const { settings, clock, recorder, connections, revalidation } = hub.parts;
     connections.add(this);
     revalidation.watch(peer, this);
@@ -81,14 +85,14 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
       this.#refuse(exchange, 'tunnel_denied', '');
       return;
     }
-    this.#connect(exchange, this.#hub.appOn(workload));
+    this.#connect(exchange, this.#hub.appOn(workload, this.#raw));
   }
 
   /** On what the connection alone decides; requests inside are decided one by one. */
   #allows(destinationPort: number): boolean {
     const policy = bindConnection(this.#hub.snapshot.authorization, {
       principal: this.#peer.id.uri,
-      sourceIp: this.#socket.remoteAddress ?? '',
+      sourceIp: this.#raw.remoteAddress ?? '',
       destinationIp: this.#socket.localAddress ?? '',
       destinationPort,
       sni: this.#facts.sni,
@@ -129,7 +133,14 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
     const serve = protocol === 'tcp' ? 'tcp' : protocol === 'auto' ? 'detect' : 'http';
     // What TLS agreed on is about the tunnel.
     const { sni } = this.#facts;
-    return { ...workload, serve, peer: this.#peer, facts: { ...this.#facts, alpn: null }, sni };
+    return {
+      ...workload,
+      serve,
+      peer: this.#peer,
+      facts: { ...this.#facts, alpn: null },
+      sni,
+      raw: this.#raw,
+    };
   }
 
   #refuse(exchange: Exchange<ProxiedRequest>, code: FailureCode, detail: string): void {

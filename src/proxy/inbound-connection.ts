@@ -38,11 +38,13 @@ export interface Arrival extends WorkloadPort {
   readonly facts: HandshakeFacts | null;
   /** Of TLS that is not terminated, too. */
   readonly sni: string | null;
+  /** The accepted socket, which knows its client's address when that of TLS does not any more; absent = the same. */
+  readonly raw?: Socket;
 }
 
 export class InboundConnection implements OpenConnection, InboundView, TcpView, Policed {
   readonly direction = 'inbound';
-  readonly app: AppDestination;
+  #app: AppDestination;
   #hub: Inbound;
   #socket: Socket;
   #arrival: Arrival;
@@ -68,7 +70,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     this.#socket = socket;
     this.#arrival = arrival;
     this.#snapshot = hub.snapshot;
-    this.app = hub.appOn(arrival);
+    this.#app = hub.appOn(arrival, this.#client);
     hub.parts.connections.add(this);
     if (arrival.peer !== null) hub.parts.revalidation.watch(arrival.peer, this);
     socket.on('error', ignore);
@@ -80,6 +82,15 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
 
   get recorder(): Recorder {
     return this.#hub.parts.recorder;
+  }
+
+  get app(): AppDestination {
+    if (this.#app.replaced) this.#app = this.#hub.appOn(this.#arrival, this.#client);
+    return this.#app;
+  }
+
+  get #client(): Socket {
+    return this.#arrival.raw ?? this.#socket;
   }
 
   get tracer(): Tracer | null {
@@ -102,7 +113,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     const { peer, port, host, facts, sni } = this.#arrival;
     return {
       principal: peer?.id.uri ?? null,
-      sourceIp: this.#socket.remoteAddress ?? '',
+      sourceIp: this.#client.remoteAddress ?? '',
       sourcePort: this.#socket.remotePort ?? 0,
       destinationIp: host ?? this.#socket.localAddress ?? '',
       destinationPort: port,
@@ -136,7 +147,7 @@ export class InboundConnection implements OpenConnection, InboundView, TcpView, 
     this.#snapshot = snapshot;
     this.#policy = bindConnection(snapshot.authorization, {
       principal: peer?.id.uri ?? null,
-      sourceIp: this.#socket.remoteAddress ?? '',
+      sourceIp: this.#client.remoteAddress ?? '',
       destinationIp: host ?? this.#socket.localAddress ?? '',
       destinationPort: port,
       sni,

@@ -13,6 +13,7 @@ import type { PeerIdentity } from '../identity/peer.ts';
 import type { IdentityGeneration } from '../identity/svid.ts';
 import type { Trust } from '../identity/trust.ts';
 import { type ClientHello, ClientHelloReader, type Opening } from '../net/client-hello.ts';
+import type { ClientSource } from '../net/client-source.ts';
 import { isTls } from '../net/detect.ts';
 import type { Address } from '../net/listen.ts';
 import {
@@ -70,6 +71,8 @@ export interface InboundSettings {
 
 export interface InboundParts extends Omit<WorkloadPortsOptions, 'app'> {
   readonly settings: InboundSettings;
+  /** Of connections to the app that come from its clients' addresses; null = they do not. */
+  readonly sources: ClientSource | null;
   readonly clock: Clock;
   readonly recorder: Recorder;
   readonly connections: Connections;
@@ -101,16 +104,20 @@ export class Inbound {
     this.parts = parts;
     const { app } = parts.settings;
     this.#ports = new WorkloadPorts({ ...parts, app: app?.port ?? null });
-    this.#apps = new Apps(app?.host ?? null, at => {
-      const { clock, recorder, settings } = parts;
-      const { connectTimeoutMs } = settings;
-      return new AppDestination({
-        ...at,
-        clock,
-        recorder,
-        connectTimeoutMs,
-        protocol: this.protocolOf(at.port),
-      });
+    this.#apps = new Apps({
+      host: app?.host ?? null,
+      sources: parts.sources,
+      make: at => {
+        const { clock, recorder, settings } = parts;
+        const { connectTimeoutMs } = settings;
+        return new AppDestination({
+          ...at,
+          clock,
+          recorder,
+          connectTimeoutMs,
+          protocol: this.protocolOf(at.port),
+        });
+      },
     });
     this.#tls = meshTls(snapshot, parts.settings.compliancePolicy);
     this.#terminator = this.#createTerminator({
@@ -193,13 +200,14 @@ export class Inbound {
     return this.parts.settings.detectTimeoutMs ?? mesh.protocolDetectionTimeoutMs;
   }
 
-  /** The app that serves a workload port. */
-  appOn(workload: WorkloadPort): AppDestination {
-    return this.#apps.on(workload, this.snapshot.resources.mesh.inboundPassthrough);
+  /** The app that serves a workload port for a client. */
+  appOn(workload: WorkloadPort, client: { readonly remoteAddress?: string | undefined }): AppDestination {
+    return this.#apps.on(workload, this.snapshot.resources.mesh.inboundPassthrough, client);
   }
 
   /** Takes an accepted socket. */
   accept(raw: Socket): void {
+    if (this.#isNobodys(raw)) return;
     const workload = this.#ports.find(raw);
     if (typeof workload === 'string') {
       this.refused(raw, workload);
@@ -211,18 +219,29 @@ export class Inbound {
     this.opens(raw, workload, null);
   }
 
+  /**
+   * Asked first: a client that has reset its connection has no address any more. Policy would not know whom it decides
+   * about, and the app would see another's; asked once, the socket knows it until its end.
+   */
+  #isNobodys(raw: Socket): boolean {
+    if (raw.remoteAddress !== undefined) return false;
+    this.refused(raw, 'connection_reset');
+    return true;
+  }
+
   /** Takes a socket that was accepted on the HBONE port: mutual TLS, whatever the mode of the ports behind. */
   acceptHbone(raw: Socket): void {
+    if (this.#isNobodys(raw)) return;
     this.parts.recorder.connectionAccepted('inbound');
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
     this.#hbone ??= this.#createTerminator({
       listener: 'hbone',
       agree: hboneProtocol,
-      onSecure: (socket, peer, facts) => {
+      onSecure: (socket, peer, facts, raw) => {
         this.parts.recorder.handshake('inbound', 'success', '');
         this.parts.recorder.negotiated('inbound', facts);
         if (this.draining || facts.alpn !== 'h2') socket.destroy();
-        else new HboneConnection(this, socket, { peer, facts });
+        else new HboneConnection(this, socket, { peer, facts, raw });
       },
     });
     if (isExpired(this.identity)) this.#onRefused(OWN_EXPIRED, raw);
@@ -353,7 +372,7 @@ export class Inbound {
     // Who agreed to HTTP/2 speaks it.
     const serve = path.serve === 'detect' && agreesHttp2(facts.alpn) ? 'http' : path.serve;
     const host = this.#ports.of(raw)?.host ?? null;
-    this.#begin(socket, { port, host, serve, peer, facts, sni: facts.sni }, null);
+    this.#begin(socket, { port, host, serve, peer, facts, sni: facts.sni, raw }, null);
     this.parts.connections.arrived(raw);
   }
 

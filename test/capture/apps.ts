@@ -9,6 +9,7 @@ export const NGINX_TLS_PORT = 9443;
 /** Not captured on the server's host. */
 export const PLAIN_PORT = 9090;
 export const FIRST_PORT = 5432;
+export const WHO_PORT = 5433;
 /** What must not be seen on the wire. */
 export const SECRET = 'a-word-that-nobody-may-read';
 
@@ -36,12 +37,24 @@ http {
   access_log off; root ${folder};
   client_body_temp_path ${folder}; proxy_temp_path ${folder}; fastcgi_temp_path ${folder};
   uwsgi_temp_path ${folder}; scgi_temp_path ${folder};
-  server { ${both(NGINX_PORT)} ${both(PLAIN_PORT)} location = /who { return 200 "$remote_addr\\n"; } }
+  server { ${both(NGINX_PORT)} ${both(PLAIN_PORT)} location = /who { return 200 "$remote_addr\\n"; }
+    location = /whose { return 200 "$remote_addr $connection_requests\\n"; } }
   server { ${both(NGINX_TLS_PORT, ' ssl')} ssl_certificate ${folder}/nginx.pem; ssl_certificate_key ${folder}/nginx.key; }
 }
 `,
   );
   await host.start(['nginx', '-c', `${folder}/nginx.conf`, '-p', folder], /start worker process/);
+}
+
+/** Says to whoever connects which address that comes from. */
+const SAYS_WHO = `
+require('node:net')
+  .createServer(socket => { socket.on('error', () => {}); socket.end('you are ' + socket.remoteAddress); })
+  .listen(${WHO_PORT}, '::', () => console.log('listening'));
+`;
+
+export async function startSaysWho(host: Host): Promise<void> {
+  await host.start([process.execPath, '-e', SAYS_WHO], /listening/);
 }
 
 const SPEAKS_FIRST = `
