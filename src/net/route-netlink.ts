@@ -17,6 +17,7 @@ import {
   NLM_F_REPLACE,
   refusalText,
   text,
+  u8,
   u32,
 } from './netlink.ts';
 import { type NetlinkSocket, openNetlink } from './netlink-socket.ts';
@@ -33,7 +34,8 @@ const NETLINK_ROUTE = 0;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const [RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWRULE, RTM_DELRULE] = [24, 25, 32, 33];
-const [FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_TABLE] = [2, 3, 6, 10, 15];
+const [FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_IP_PROTO] = [2, 3, 6, 10, 15, 22];
+const IPPROTO_TCP = 6;
 const [RTA_OIF, RTA_TABLE] = [4, 15];
 const FR_ACT_TO_TBL = 1;
 const RTPROT_BOOT = 3; // as `ip` says
@@ -87,13 +89,15 @@ export function removeMarkedRoute(route: MarkedRoute, open: () => NetlinkSocket 
 
 /**
  * The same for a person who has `ip`. The kernel looks for the way of an answer to SYN before the answer has its mark, and
- * from localhost there is none to another host: without the second rule such an app would never answer.
+ * from localhost there is none to another host: without the second rule such an app would never answer. It names the
+ * protocol, as a host's own lookups do, so that it is not for packets that DNAT leads from localhost to another host
+ * (NodePorts, published ports of containers): those are looked up without.
  */
 export function routingCommands({ family, mark, table }: MarkedRoute): readonly string[] {
   const rule = `ip -${family} rule add priority ${RULE_PRIORITY}`;
   return [
     `${rule} fwmark ${mark} lookup ${table}`,
-    `${rule} from ${LOCALHOST[family].range} iif lo lookup ${table}`,
+    `${rule} from ${LOCALHOST[family].range} iif lo ipproto tcp lookup ${table}`,
     `ip -${family} route replace local default dev lo table ${table}`,
   ];
 }
@@ -127,8 +131,12 @@ function markDemand(route: MarkedRoute, type: number, flags: number, passes: rea
 
 function localhostDemand(route: MarkedRoute, type: number, flags: number, passes: readonly number[]): Demand {
   const { range, address, bits } = LOCALHOST[route.family];
-  const what = `rule from ${range} iif lo lookup ${route.table}`;
-  const from = [attribute(FRA_SRC, address), attribute(FRA_IIFNAME, text('lo'))];
+  const what = `rule from ${range} iif lo ipproto tcp lookup ${route.table}`;
+  const from = [
+    attribute(FRA_SRC, address),
+    attribute(FRA_IIFNAME, text('lo')),
+    attribute(FRA_IP_PROTO, u8(IPPROTO_TCP)),
+  ];
   return { what, message: rule(route, { type, flags, sourceBits: bits }, from), passes };
 }
 

@@ -195,6 +195,19 @@ for (const passthrough of [false, true]) {
   });
 }
 
+t.test('what DNAT leads from localhost to another host goes there as before', { skip }, async t => {
+  const { client, server } = await start(t, {});
+  await startSaysWho(client);
+  for (const name of ['all', 'lo', 'wire'])
+    await server.must('sysctl', '-q', '-w', `net.ipv4.conf.${name}.route_localnet=1`);
+  const nat = ['iptables', '-t', 'nat', '-A'];
+  const there = ['-j', 'DNAT', '--to-destination', `${client.four}:${WHO_PORT}`];
+  await server.must(...nat, 'OUTPUT', '-p', 'tcp', '-d', '127.0.0.1', '--dport', '9999', ...there);
+  await server.must(...nat, 'POSTROUTING', '-o', 'wire', '-j', 'MASQUERADE');
+  const said = await server.run(listensFirst('127.0.0.1', 9999), { uid: 65_534 });
+  t.match(said, { code: 0, stdout: `you are ::ffff:${server.four}` });
+});
+
 /** Sends a request and resets its connection; its kernel has sent both when it is gone. */
 function resets(address: string): readonly string[] {
   const program = `
