@@ -7,6 +7,11 @@
 /** Resets in a row, and how many come back a second, whatever else happens. */
 const RESETS = 400;
 const RESETS_A_SECOND = 50;
+/**
+ * What an honest peer does now and then and an attacker all the time costs more: a stream that is reset before it could
+ * start, or that breaks the protocol.
+ */
+export const UNREASONABLE = 4;
 /** Fields of a list that is too large already that cost as much as a reset: one takes a byte, and 16 KiB of them time. */
 const FIELDS_A_RESET = 128;
 const CONTROLS = 2_000;
@@ -53,9 +58,9 @@ export class H2Budget {
     this.#controls = new Bucket(CONTROLS, CONTROLS_A_SECOND, now);
   }
 
-  /** A stream ended before it was answered. @returns false when there were too many */
-  reset(now: number): boolean {
-    return this.#resets.take(now);
+  /** A stream ended before it was answered. @param weight 1, or UNREASONABLE @returns false when there were too many */
+  reset(now: number, weight = 1): boolean {
+    return this.#resets.take(now, weight);
   }
 
   /** Fields came in a list that was too large already. @returns false when there were too many */

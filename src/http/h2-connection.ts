@@ -5,7 +5,7 @@
  */
 import type { Clock, Deadline, Duct } from './exchange.ts';
 import type { FieldList } from './field-list.ts';
-import { H2Budget } from './h2-budget.ts';
+import { H2Budget, UNREASONABLE } from './h2-budget.ts';
 import { type FrameHead, FrameReader, type FrameTaker, uint31, uint32 } from './h2-frame-reader.ts';
 import * as h2 from './h2-frames.ts';
 import { type BlockTaker, HeaderBlocks } from './h2-header-blocks.ts';
@@ -424,7 +424,8 @@ export abstract class H2Connection implements Deadline, FrameTaker, BlockTaker, 
     this.resetStream(stream, code);
     stream.onReset(code);
     // Who makes us reset streams costs as much as who resets them (CVE-2025-8671).
-    if (!this.budget.reset(this.clock.now))
+    // But not a message that is malformed, which a proxy may have taken over from anybody.
+    if (!this.budget.reset(this.clock.now, reason === 'h2_malformed' ? 1 : UNREASONABLE))
       this.fail(h2.ENHANCE_YOUR_CALM, 'h2_rapid_reset', 'too many streams that had to be reset');
   }
 

@@ -57,9 +57,10 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
   readonly #asked: GrpcMessages | null;
   /** Of its response, when that is gRPC's too. */
   #answered: GrpcMessages | null = null;
+  /** The handler has it. */
+  started = false;
   /** The response may still get trailers of our own. */
   #takesTrailers = false;
-  #started = false;
   #over = false;
 
   constructor(server: H2Server<C>, id: number, head: H2RequestHead) {
@@ -88,8 +89,8 @@ export class H2Exchange<C> extends H2Stream implements Exchange<C>, ResponseSink
 
   /** Hands it to the handler; until then it may come to its end without having begun for anybody. */
   start(): void {
-    if (this.#started || this.#over || this.localEnded) return;
-    this.#started = true;
+    if (this.started || this.#over || this.localEnded) return;
+    this.started = true;
     this.#server.handler.onRequest(this);
   }
 

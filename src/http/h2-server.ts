@@ -5,6 +5,7 @@ import type { FieldList } from './field-list.ts';
 import { CONTENT_TYPE } from './fields.ts';
 import { isGrpcContent } from './grpc.ts';
 import { MAX_HEAD_BYTES, ParseFault } from './h1-parser.ts';
+import { UNREASONABLE } from './h2-budget.ts';
 import { H2Connection } from './h2-connection.ts';
 import { H2Exchange } from './h2-exchange.ts';
 import { METHOD } from './h2-field-kind.ts';
@@ -152,9 +153,10 @@ export class H2Server<C> extends H2Connection {
   }
 
   protected override onStreamReset(stream: H2Stream, code: number): void {
-    const flood = stream instanceof H2Exchange && !stream.responded && !this.budget.reset(this.clock.now);
+    const early = stream instanceof H2Exchange && !stream.responded;
+    const weight = early && !stream.started ? UNREASONABLE : 1;
     stream.onReset(code);
-    if (flood) this.#flooded();
+    if (early && !this.budget.reset(this.clock.now, weight)) this.#flooded();
   }
 
   /** An exchange was answered whole. */

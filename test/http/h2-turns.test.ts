@@ -57,3 +57,18 @@ t.test('another connection is served before all of them have begun', async t => 
   const at = loop.begun.indexOf('GET');
   t.ok(at >= 0 && at < MANY / 2, `it was number ${at} of ${MANY}`);
 });
+
+t.test('a stream that is reset before it starts weighs as much as four that are cancelled later', async t => {
+  const silent = await listenUntilEnd(t, createServer());
+  const loop = await startH2Loop(t, silent);
+  const [patient, hasty] = [await h2Plain(t, loop.port), await h2Plain(t, loop.port)];
+  const some = ids.slice(0, 150);
+  patient.send(...some.map(id => get(id)));
+  while (loop.begun.length < some.length) await patient.settled();
+  patient.send(...some.map(id => reset(id)));
+  await patient.settled();
+  t.equal(patient.ended, null);
+  hasty.send(Buffer.concat(some.map(id => Buffer.concat([get(id), reset(id)]))));
+  await hasty.closed();
+  t.same(loop.reasons, ['h2_rapid_reset']);
+});
