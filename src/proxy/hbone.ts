@@ -174,6 +174,7 @@ export class HboneConnection implements OpenConnection, Policed, RequestHandler<
       peer: this.#peer,
       facts: this.#facts,
       sni: this.#facts.sni,
+      raw: this.#raw,
     };
     return inboundFacts(this.#socket, arrival, this.#hub);
   }

@@ -5,7 +5,7 @@ import type { Inbound } from './inbound.ts';
 import type { Arrival } from './inbound-connection.ts';
 
 export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): ConnectionFacts {
-  const { peer, facts, sni } = arrival;
+  const { peer, facts, sni, raw = socket } = arrival;
   return {
     direction: 'inbound',
     sourcePrincipal: peer?.id.uri ?? null,
@@ -22,7 +22,7 @@ export function inboundFacts(socket: Socket, arrival: Arrival, hub: Inbound): Co
       arrival.host === null
         ? `${socket.localAddress}:${socket.localPort}`
         : `${arrival.host}:${arrival.port}`,
-    remoteAddress: `${socket.remoteAddress}:${socket.remotePort}`,
+    remoteAddress: raw.remoteAddress === undefined ? '' : `${raw.remoteAddress}:${raw.remotePort}`,
     destinationPort: arrival.port === 0 ? null : arrival.port,
   };
 }

@@ -33,7 +33,8 @@ t.test(
     socket.resetAndDestroy();
     await once(socket, 'close');
     process.kill(sidecar.child.pid ?? 0, 'SIGCONT');
-    await sidecar.access.take(line => line.response_code_details === 'connection_reset');
+    const line = await sidecar.access.take(line => line.response_code_details === 'connection_reset');
+    t.equal(line.downstream_remote_address, '');
     const wire = await wirePlain(t, sidecar.ports.inbound);
     wire.send(get('/here'));
     t.match(await sidecar.access.take(line => line.path === '/here'), { response_code: 403 });
