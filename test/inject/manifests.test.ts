@@ -41,6 +41,13 @@ function one(all: readonly Manifest[], kind: string): Manifest {
   return found;
 }
 
+function named(all: readonly Manifest[], kind: string, name: string): Manifest {
+  return one(
+    all.filter(({ metadata }) => (metadata as { readonly name?: string } | undefined)?.name === name),
+    kind,
+  );
+}
+
 t.test('every manifest is valid for Kubernetes', async t => {
   for (const manifest of [...INSTALL, ...EXAMPLE]) {
     const faults = schemaFaults(manifest);
@@ -73,7 +80,7 @@ t.test("the webhook's flags are flags, and its names fit together", async t => {
       failurePolicy: string;
     }[];
   };
-  const { dnsNames } = one(INSTALL, 'Certificate').spec as { dnsNames: string[] };
+  const { dnsNames } = named(INSTALL, 'Certificate', 'outrider-webhook').spec as { dnsNames: string[] };
   t.equal(webhooks.length, 2);
   for (const { clientConfig, failurePolicy } of webhooks) {
     const { name, namespace, path } = clientConfig.service;
@@ -82,6 +89,26 @@ t.test("the webhook's flags are flags, and its names fit together", async t => {
     t.match(one(INSTALL, 'Service'), { metadata: { name } });
     t.match(one(INSTALL, 'Namespace'), { metadata: { name: namespace } });
   }
+});
+
+t.test("a renewal of the webhook's certificate leaves whom the API server trusts", async t => {
+  const issuerOf = (certificate: Manifest): Manifest =>
+    named(INSTALL, 'Issuer', (certificate.spec as { issuerRef: { name: string } }).issuerRef.name);
+  const { annotations } = one(INSTALL, 'MutatingWebhookConfiguration').metadata as {
+    annotations: Record<string, string>;
+  };
+  const [, name = ''] = (annotations['cert-manager.io/inject-ca-from'] ?? '').split('/');
+  const leaf = named(INSTALL, 'Certificate', name);
+  const { ca } = issuerOf(leaf).spec as { ca?: { secretName: string } };
+  t.ok(ca, 'a self-signed certificate would be its own CA, another one at each renewal');
+  const root = named(INSTALL, 'Certificate', ca?.secretName ?? '');
+  t.match(root.spec, {
+    isCA: true,
+    secretName: ca?.secretName,
+    commonName: String,
+    privateKey: { rotationPolicy: 'Never' },
+  });
+  t.match(issuerOf(root).spec, { selfSigned: {} });
 });
 
 const without = spawnSync('kubectl', ['version', '--client']).status !== 0 && 'kubectl is not here';
