@@ -6,8 +6,8 @@
 import type { Socket } from 'node:net';
 import type { H2Output } from './h2-output.ts';
 
-/** What is read after the end, and thrown away. */
-const MAX_UNREAD_BYTES = 1024 * 1024;
+/** What is read after the end, and thrown away: enough to see an honest peer's end. A flood stays in the kernel. */
+const MAX_UNREAD_BYTES = 64 * 1024;
 
 /** More than this is not read ahead of what is acted on. */
 const READ_AHEAD_BYTES = 64 * 1024;
@@ -105,6 +105,6 @@ export class ReadPace {
 
   #ignore(bytes: number): void {
     this.#unread += bytes;
-    if (this.#unread > MAX_UNREAD_BYTES) this.#socket.destroy();
+    if (this.#unread > MAX_UNREAD_BYTES) this.#socket.pause();
   }
 }
