@@ -234,14 +234,21 @@ export class Inbound {
     if (this.#isNobodys(raw)) return;
     this.parts.recorder.connectionAccepted('inbound');
     raw.once('close', () => this.parts.recorder.connectionClosed('inbound'));
+    this.parts.connections.arrives(raw);
     this.#hbone ??= this.#createTerminator({
       listener: 'hbone',
       agree: hboneProtocol,
       onSecure: (socket, peer, facts, raw) => {
         this.parts.recorder.handshake('inbound', 'success', '');
         this.parts.recorder.negotiated('inbound', facts);
-        if (this.draining || facts.alpn !== 'h2') socket.destroy();
-        else new HboneConnection(this, socket, { peer, facts, raw });
+        if (facts.alpn !== 'h2') {
+          socket.destroy();
+          return;
+        }
+        const connection = new HboneConnection(this, socket, { peer, facts, raw });
+        // GOAWAY says that nothing was begun: the client asks elsewhere.
+        if (this.draining) connection.drain();
+        this.parts.connections.arrived(raw);
       },
     });
     if (isExpired(this.identity)) this.#onRefused(OWN_EXPIRED, raw);

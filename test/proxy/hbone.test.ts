@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { connect as connectTcp } from 'node:net';
 import t, { type Test } from 'tap';
 import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
+import { h2Secure } from '../h2-peer.ts';
 import { type Http2Client, http2Tls, http2Tunnel, takeFrom } from '../http2-peers.ts';
 import { deadPort, type Reply, startApp, startTcpApp, valuesOf, wirePlain, wireTls } from '../peers.ts';
 import { type Sidecar, startSidecar } from '../sidecar.ts';
@@ -114,6 +117,21 @@ t.test('a tunnel that a new configuration denies is closed', async t => {
   await sidecar.configure(TCP_POLICY.replace('sa/sleep', 'sa/nobody'));
   await closed;
   t.pass('closed');
+});
+
+t.test('who was accepted before the drain and shakes hands after it is told to go elsewhere', async t => {
+  const app = await startTcpApp(t, socket => socket.pipe(socket));
+  const { sidecar, hbone } = await start(t, app.port, 'tcp');
+  const raw = connectTcp(hbone, '127.0.0.1');
+  t.teardown(() => raw.destroy());
+  await once(raw, 'connect');
+  while ((await sidecar.metric('outrider_connections_open', { direction: 'inbound' })) === 0);
+  await sidecar.get('admin', '/drain', { method: 'POST' });
+  await sidecar.metric('outrider_workers'); // every worker knows
+  const secure = { socket: raw, cert: sleep.certChainPem, key: sleep.keyPem, ca: sleep.rootPem };
+  const peer = await h2Secure(t, hbone, secure);
+  await peer.closed();
+  t.match(peer.goaway, { lastStream: 0, code: 'NO_ERROR' });
 });
 
 t.test('an endpoint that asks for HBONE is reached through it', async t => {
