@@ -44,11 +44,19 @@ function pinnedNode() {
   }
 }
 
-/** Becomes the other Node where this one can (22.15 and up), and stands before it as a quiet parent where not. */
+/**
+ * Becomes the other Node where this one can (22.15 and up), and stands before it as a quiet parent where not, or where
+ * sockets were handed over.
+ */
 function hand(node, args) {
-  if (typeof process.execve === 'function') process.execve(node, [node, ...args]);
+  const sockets = handedOver();
+  if (sockets.length === 0 && typeof process.execve === 'function') process.execve(node, [node, ...args]);
 
-  const child = spawn(node, args, { stdio: 'inherit' });
+  const child = spawn(node, args, {
+    stdio: ['inherit', 'inherit', 'inherit', ...sockets],
+    // LISTEN_PID is of this process: the child believes it when told that this is its parent.
+    env: sockets.length === 0 ? process.env : { ...process.env, OUTRIDER_LISTEN_PARENT: process.pid },
+  });
   const atTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
   for (const signal of FORWARDED) {
     // A terminal sends these to the whole process group: forwarded as well, one Ctrl-C would count as two.
@@ -62,6 +70,13 @@ function hand(node, args) {
     for (const name of FORWARDED) process.removeAllListeners(name);
     process.kill(process.pid, signal); // the parent's parent sees the same death
   });
+}
+
+/** The descriptors that systemd gave this process, sd_listen_fds(3). Node marked them as closed by execve when it started. */
+function handedOver() {
+  const { LISTEN_PID, LISTEN_FDS = '' } = process.env;
+  if (LISTEN_PID !== String(process.pid) || !/^\d{1,4}$/.test(LISTEN_FDS)) return [];
+  return Array.from({ length: Number(LISTEN_FDS) }, (_, index) => 3 + index);
 }
 
 function fail(reason) {

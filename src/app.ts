@@ -12,6 +12,7 @@ import type { Fault, Resources, Workload } from './config/resources.ts';
 import type { RunSettings } from './config/settings.ts';
 import { watchManifests } from './config/watch.ts';
 import { shownKeySets, withoutSecrets } from './config/without-secrets.ts';
+import { takeHandedOver } from './handed-over.ts';
 import type { KeySets } from './identity/jwks-source.ts';
 import { JwksStore } from './identity/jwks-store.ts';
 import { parseSpiffeId } from './identity/spiffe.ts';
@@ -126,6 +127,7 @@ class Sidecar {
         accessLog: this.#accessLog(),
       });
     }
+    const handedOver = takeHandedOver(settings);
     void this.#identity.start(this.#resources.mesh.caCrl);
     this.#admin = await createAdmin({
       state: {
@@ -166,6 +168,7 @@ class Sidecar {
       inbound: settings.inbound,
       hbone: settings.hbone,
       outbound: settings.outbound,
+      handedOver,
       egress: egressPorts(resources, this.#workload()),
       ownPorts: Object.values(this.#admin.addresses).map(({ port }) => port),
       keySets: this.#keySets,

@@ -13,6 +13,12 @@ export interface Address {
   readonly port: number;
 }
 
+/** Listening sockets that this process was started with. Each thread listens on descriptors of its own for them. */
+export interface HandedOver {
+  readonly inbound: readonly number[];
+  readonly outbound: readonly number[];
+}
+
 /** Everything a worker starts with. */
 export interface WorkerStart {
   readonly id: number;
@@ -26,6 +32,8 @@ export interface WorkerStart {
   /** null = HBONE is not served. */
   readonly hbone: Address | null;
   readonly outbound: Address;
+  /** In place of the addresses above, where there are some. */
+  readonly handedOver: HandedOver;
   readonly egress: readonly EgressPort[];
   /** Ports of the main thread's listeners: nobody is led to them. */
   readonly ownPorts: readonly number[];

@@ -7,7 +7,7 @@ import { parentPort } from 'node:worker_threads';
 import { BelievedChains } from './identity/believed-chains.ts';
 import type { IdentityGeneration } from './identity/svid.ts';
 import type { Trust } from './identity/trust.ts';
-import type { Address, FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import type { Address, FromWorker, HandedOver, ToWorker, WorkerStart } from './messages.ts';
 import { ClientSource } from './net/client-source.ts';
 import { CoarseClock } from './net/clock.ts';
 import type { Listener, ListenOptions } from './net/listen.ts';
@@ -58,9 +58,12 @@ class DataPlane {
   #outbound: Outbound;
   #inboundListener: Listener | null = null;
   #outboundListener: Listener | null = null;
-  /** The same ports on the other family's addresses, where connections are captured: the kernel leads both here. */
-  #inboundTwin: Listener | null = null;
-  #outboundTwin: Listener | null = null;
+  /**
+   * The same ports on the other family's addresses, where connections are captured: the kernel leads both here. Or further
+   * sockets that were handed over.
+   */
+  #inboundTwins: readonly Listener[] = [];
+  #outboundTwins: readonly Listener[] = [];
   /** Null where HBONE is not served. */
   #hboneListener: Listener | null = null;
   #egress = new Map<string, Listener>();
@@ -202,17 +205,16 @@ class DataPlane {
   }
 
   async bind(): Promise<void> {
-    const { inbound, hbone, outbound } = this.#start;
+    const { hbone } = this.#start;
     const transparent = this.#start.settings.capture === 'tproxy';
     await this.#startTracing();
     const accept = (raw: Socket): void => this.#inbound.accept(raw);
-    this.#inboundListener = await this.#listen(inbound, 'inbound', accept, { transparent });
-    this.#inboundTwin = await this.#listenTwin(this.#inboundListener, 'inbound', accept, { transparent });
+    [this.#inboundListener, ...this.#inboundTwins] = await this.#open('inbound', accept, { transparent });
     if (hbone !== null)
       this.#hboneListener = await this.#listen(hbone, 'hbone', raw => this.#inbound.acceptHbone(raw));
     const acceptOut = (raw: Socket): void => this.#outbound.accept(raw);
-    this.#outboundListener = await this.#listen(outbound, 'outbound', acceptOut);
-    this.#outboundTwin = await this.#listenTwin(this.#outboundListener, 'outbound', acceptOut);
+    [this.#outboundListener, ...this.#outboundTwins] = await this.#open('outbound', acceptOut);
+    this.#refuseLoop();
     await this.#openEgress(this.#start.egress);
     tell({
       type: 'bound',
@@ -222,11 +224,39 @@ class DataPlane {
     });
   }
 
+  /** The listeners of one side: what was handed over for it, else its address and the same of IPv6. */
+  async #open(
+    side: keyof HandedOver,
+    onConnection: (raw: Socket) => void,
+    options: Pick<ListenOptions, 'transparent'> = {},
+  ): Promise<[Listener, ...Listener[]]> {
+    const address = this.#start[side];
+    const [descriptor, ...others] = this.#start.handedOver[side];
+    if (descriptor === undefined) {
+      const listener = await this.#listen(address, side, onConnection, options);
+      const twin = await this.#listenTwin(listener, side, onConnection, options);
+      return twin === null ? [listener] : [listener, twin];
+    }
+    const take = (descriptor: number): Promise<Listener> =>
+      this.#listen(address, side, onConnection, { ...options, descriptor });
+    return [await take(descriptor), ...(await Promise.all(others.map(take)))];
+  }
+
+  /** As the flags do; of a socket that was handed over they do not know the port. */
+  #refuseLoop(): void {
+    const { app } = this.#start.settings;
+    if (app === null || this.#start.handedOver.inbound.length === 0 || !this.#isOwn(app.host, app.port))
+      return;
+    throw new Error(
+      `--app ${app.port} is Outrider's own port, by a socket that was handed over; give the app's`,
+    );
+  }
+
   #listen(
     address: Address,
     name: string,
     onConnection: (raw: Socket) => void,
-    options: Pick<ListenOptions, 'transparent' | 'ipv6Only'> = {},
+    options: Pick<ListenOptions, 'transparent' | 'ipv6Only' | 'descriptor'> = {},
   ): Promise<Listener> {
     return listen({
       ...address,
@@ -283,8 +313,10 @@ class DataPlane {
   #listensOn(port: number): boolean {
     const own = [
       this.#inboundListener,
+      ...this.#inboundTwins,
       this.#hboneListener,
       this.#outboundListener,
+      ...this.#outboundTwins,
       ...this.#egress.values(),
     ];
     return own.some(listener => listener?.address.port === port);
@@ -297,7 +329,7 @@ class DataPlane {
 
   /** By the addresses that a connection has: a name, `127.1` or a mapped address may lead home as well. */
   #loops({ remoteAddress = '', localAddress, remotePort }: Socket): boolean {
-    const own = [this.#outboundListener, ...this.#egress.values()];
+    const own = [this.#outboundListener, ...this.#outboundTwins, ...this.#egress.values()];
     if (!own.some(listener => listener?.address.port === remotePort)) return false;
     return remoteAddress === localAddress || /^(?:::ffff:)?127\.|^::1$/.test(remoteAddress);
   }
@@ -352,8 +384,8 @@ class DataPlane {
     const side = outbound ? this.#outbound : this.#inbound;
     side.draining = true;
     const listeners = outbound
-      ? [this.#outboundListener, this.#outboundTwin, ...this.#egress.values()]
-      : [this.#inboundListener, this.#inboundTwin, this.#hboneListener];
+      ? [this.#outboundListener, ...this.#outboundTwins, ...this.#egress.values()]
+      : [this.#inboundListener, ...this.#inboundTwins, this.#hboneListener];
     for (const listener of listeners) void listener?.close();
     await (outbound ? this.#outboundConnections : this.#inboundConnections).drain(ms);
     // An app that ends well waits for its connections: none is kept for a request that cannot come.

@@ -22,6 +22,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Files beside app.ts that are parts of it. */
 const LAYER_OF_FILE: Readonly<Record<string, string>> = {
   child: 'app',
+  'handed-over': 'app',
   'own-identity': 'app',
   status: 'app',
   workers: 'app',

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import type { ListenFd } from '../src/config/listen-fds.ts';
 import type { AccessLogFields } from '../src/telemetry/access-log.ts';
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
@@ -28,6 +29,8 @@ export interface SidecarOptions {
   readonly command?: readonly string[];
   /** A program that starts Node, with its arguments: `ip netns exec`, `setpriv`. */
   readonly launcher?: readonly string[];
+  /** Listening sockets that it is started with, as by systemd: descriptors of this process. */
+  readonly listenFds?: readonly ListenFd[];
   /** Flags of Node itself. */
   readonly nodeFlags?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -105,13 +108,25 @@ export class Sidecar {
 
   constructor(t: Teardown, options: SidecarOptions) {
     this.manifests = options.manifests === undefined ? null : writeManifests(t, options.manifests);
-    const [program = process.execPath, ...launch] = [...(options.launcher ?? []), process.execPath];
+    const { listenFds = [] } = options;
+    const [program = process.execPath, ...launch] = [
+      ...(options.launcher ?? []),
+      ...(listenFds.length > 0 ? ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh'] : []),
+      process.execPath,
+    ];
     this.child = spawn(
       program,
       [...launch, ...(options.nodeFlags ?? []), MAIN, ...argsOf(options, this.manifests)],
       {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: { PATH: process.env.PATH, ...options.environment },
+        stdio: ['ignore', 'pipe', 'pipe', ...listenFds.map(({ descriptor }) => descriptor)],
+        env: {
+          PATH: process.env.PATH,
+          ...(listenFds.length > 0 && {
+            LISTEN_FDS: String(listenFds.length),
+            LISTEN_FDNAMES: listenFds.map(({ name }) => name).join(':'),
+          }),
+          ...options.environment,
+        },
       },
     );
     this.exited = new Promise(resolve => {

@@ -1,16 +1,25 @@
+import { fstatSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { nodeIsSupported } from '../../src/cli/version.ts';
+import { descriptorOf } from '../../src/net/socket-options.ts';
 import { run, start } from './run.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 // Stands in for the bundle: says who runs it and with what, then does what its first argument asks.
 const BUNDLE = `
-const { pid, argv, env } = process;
+const { pid, ppid, argv, env } = process;
+const { fstatSync } = process.getBuiltinModule('node:fs');
+if (argv[2] === 'sockets') {
+  const { LISTEN_PID, LISTEN_FDS, OUTRIDER_LISTEN_PARENT } = env;
+  console.log(JSON.stringify({ pid, ppid, LISTEN_PID, LISTEN_FDS, OUTRIDER_LISTEN_PARENT, ino: fstatSync(3).ino }));
+  process.exit();
+}
 if (argv[2] === 'wait') {
   const timer = setInterval(() => {}, 1000);
   process.on(argv[3], () => { console.log('got ' + argv[3]); clearInterval(timer); });
@@ -96,6 +105,34 @@ t.test('a Node too old for that stands before the pinned one', async t => {
       t.equal(code, 0);
       t.match(stdout, `got ${name}`);
     });
+  }
+});
+
+/** As systemd starts a service with its sockets. */
+const WITH_PID = ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', process.execPath];
+
+t.test('sockets that systemd hands over reach the Node that runs the bundle', async t => {
+  const server = createServer();
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const descriptor = descriptorOf(server);
+  const { ino } = fstatSync(descriptor);
+  const env = { ...process.env, LISTEN_FDS: '1', LISTEN_FDNAMES: 'inbound' };
+  const launcher = await installed(t);
+  for (const [what, flags, passedOn] of [
+    ['its own process', [], false],
+    ['a Node that could be replaced: by execve they would be closed', pretending('v22.20.0'), true],
+    ['a Node that cannot', pretending('v20.20.2', { execve: false }), true],
+  ] as const) {
+    const args = [...WITH_PID, ...flags, launcher, 'sockets'];
+    const { child, ended } = start('sh', args, { env, descriptors: [descriptor] });
+    const { stdout, stderr } = await ended;
+    t.equal(stderr, '', what);
+    const pid = String(child.pid);
+    const said = JSON.parse(stdout);
+    t.match(said, { LISTEN_PID: pid, LISTEN_FDS: '1', ino }, what);
+    t.equal(said.OUTRIDER_LISTEN_PARENT, passedOn ? pid : undefined, what);
+    t.equal(String(passedOn ? said.ppid : said.pid), pid, what);
   }
 });
 

@@ -20,9 +20,13 @@ export interface Started {
   said(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<RegExpExecArray>;
 }
 
-/** Starts a program without standard input. */
-export function start(command: string, args: readonly string[], options: SpawnOptions = {}): Started {
-  const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+/** Starts a program without standard input; `descriptors` of this process are its own from 3 on. */
+export function start(
+  command: string,
+  args: readonly string[],
+  { descriptors = [], ...options }: SpawnOptions & { readonly descriptors?: readonly number[] } = {},
+): Started {
+  const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe', ...descriptors] });
   const texts = { stdout: collect(child.stdout!), stderr: collect(child.stderr!) };
   const deadline = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS);
   const { promise: ended, resolve, reject } = Promise.withResolvers<Ended>();
