@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readlinkSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import t, { type Test } from 'tap';
@@ -5,7 +6,7 @@ import type { ListenFd } from '../../src/config/listen-fds.ts';
 import { duplicate } from '../../src/net/handed-over.ts';
 import { descriptorOf } from '../../src/net/socket-options.ts';
 import { temporaryIdentity, testAuthority, testIdentity } from '../certificates.ts';
-import { get, startApp, type Wire, wirePlain, wireTls } from '../peers.ts';
+import { deadPort, get, startApp, type Wire, wirePlain, wireTls } from '../peers.ts';
 import { type SidecarOptions, spawnSidecar, startSidecar } from '../sidecar.ts';
 
 t.setTimeout(120_000);
@@ -55,6 +56,18 @@ t.test('inbound is served on every socket of that name, and --inbound is not', a
       source_principal: 'spiffe://cluster.local/ns/foo/sa/sleep',
     });
   }
+  t.same(await sidecar.stop(), { code: 0, signal: null });
+});
+
+const systemd = spawnSync('systemd-socket-activate', ['--version']).status === 0;
+
+t.test("systemd's own program hands it over", { skip: !systemd && 'needs systemd' }, async t => {
+  const port = await deadPort();
+  const launcher = ['systemd-socket-activate', '-l', `127.0.0.1:${port}`, '--fdname=inbound'];
+  const sidecar = spawnSidecar(t, await options(t, { launcher }));
+  await sidecar.other.take(line => line.startsWith('Listening on'));
+  const wire = await wireTls(t, port, client); // the first connection starts it, and waits
+  t.match(await wire.ask(get('/')), { status: 200, body: 'did /' });
   t.same(await sidecar.stop(), { code: 0, signal: null });
 });
 

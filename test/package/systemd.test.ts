@@ -6,6 +6,8 @@ import t from 'tap';
 import { parseCapture } from '../../src/cli/capture-flags.ts';
 import { parseHealthcheck } from '../../src/cli/healthcheck.ts';
 import { parseRun } from '../../src/cli/run-flags.ts';
+import { DEFAULT_LISTENERS } from '../../src/config/settings.ts';
+import type { HandedOver } from '../../src/messages.ts';
 import { temporaryFolder } from '../certificates.ts';
 import { ROOT } from './built.ts';
 
@@ -83,12 +85,24 @@ t.test('the user is the one whose connections are not captured', t => {
   t.end();
 });
 
-t.test('TPROXY: the capability that its listener needs, and no other', t => {
+t.test("TPROXY: the capability that the client's address needs, and no other", t => {
   const drop = settings(read('tproxy.conf'));
   const [name = '', value = ''] = drop.get('Service.Environment')?.[0]?.split('=') ?? [];
   t.match(parseRun([], { [name]: value }), { ok: true, value: { capture: 'tproxy' } });
   t.same(drop.get('Service.AmbientCapabilities'), ['CAP_NET_ADMIN']);
   t.same(drop.get('Service.CapabilityBoundingSet'), ['CAP_NET_ADMIN']);
+  t.same(drop.get('Unit.Requires'), ['outrider.socket']);
+  t.end();
+});
+
+t.test('the socket is the inbound port of both families, by a name that Outrider knows', t => {
+  const socket = settings(read('outrider.socket'));
+  const { port } = DEFAULT_LISTENERS.inbound;
+  t.same(socket.get('Socket.ListenStream'), [`0.0.0.0:${port}`, `[::]:${port}`]);
+  const [name = ''] = socket.get('Socket.FileDescriptorName') ?? [];
+  t.ok(name in ({ inbound: [], outbound: [] } satisfies HandedOver), name);
+  t.same(socket.get('Socket.Transparent'), ['yes']);
+  t.notOk(socket.has('Socket.Service'), 'it is of the unit of the same name');
   t.end();
 });
 
@@ -115,7 +129,7 @@ t.test('systemd takes them', { skip: analyze.status !== 0 && 'needs systemd-anal
     writeFileSync(join(folder, file), text.replaceAll(/\/usr\/local\/bin\/\w+/g, '/bin/true'));
     return join(folder, file);
   };
-  const units = ['outrider.service', 'app.service'].map(file => put(file, read(file)));
+  const units = ['outrider.service', 'outrider.socket', 'app.service'].map(file => put(file, read(file)));
   mkdirSync(join(folder, 'outrider.service.d'));
   put('outrider.service.d/tproxy.conf', read('tproxy.conf'));
   const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', ...units], {
