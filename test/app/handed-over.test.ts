@@ -101,6 +101,24 @@ t.test('every worker accepts from it', async t => {
   t.equal(await sidecar.metric('outrider_workers'), 2);
 });
 
+/** SIGUSR2 ends the worker. */
+const MORTAL = `
+import { isMainThread } from 'node:worker_threads';
+if (isMainThread) process.on('worker', worker => process.once('SIGUSR2', () => worker.terminate()));
+`;
+
+t.test('so does one that takes the place of another, and nobody is refused before', async t => {
+  const socket = await listening(t);
+  const nodeFlags = ['--import', `data:text/javascript,${encodeURIComponent(MORTAL)}`];
+  const sidecar = await startSidecar(t, await options(t, { nodeFlags, listenFds: inbound(socket) }));
+  const open = await wireTls(t, socket.port, client);
+  sidecar.signal('SIGUSR2');
+  await open.rest();
+  const wire = await wireTls(t, socket.port, client);
+  t.equal((await wire.ask(get('/'))).status, 200);
+  await sidecar.log.take(line => line.msg === 'worker replaced');
+});
+
 t.test('what connects between two processes is served by the next, and nobody is refused', async t => {
   const socket = await listening(t);
   const go = Promise.withResolvers<void>();
