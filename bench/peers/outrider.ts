@@ -4,18 +4,22 @@
  * instances put HTTP/1.1 on HTTP/2 by themselves: where it is not asked for, h2UpgradePolicy turns it off.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ALLOWED_METHODS, CLIENT_ID, NAMESPACE, SERVER_ID, SERVICE_HOST, TRUST_DOMAIN } from '../workload.ts';
 import type { Peer, Plan, PlanInput } from './peer.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 
-/** Finds Outrider: `given` (a .js or .ts file), else dist/main.js, else src/main.ts; null when none is there. */
+/**
+ * Finds Outrider: `given` (a .js or .ts file), else dist/main.js, else src/main.ts; null when none is there. A bundle that
+ * is older than a source would be another program's measurement: the sources are taken then.
+ */
 export function findOutrider(given: string | undefined): Peer | null {
-  const candidates = given
-    ? [given]
-    : ['dist/main.js', 'src/main.ts'].map(file => fileURLToPath(new URL(file, ROOT)));
+  const bundle = fileURLToPath(new URL('dist/main.js', ROOT));
+  const sources = fileURLToPath(new URL('src/main.ts', ROOT));
+  const candidates = given ? [given] : isNewest(bundle) ? [bundle, sources] : [sources];
   const main = candidates.find(file => existsSync(file));
   if (!main) return null;
   const text = spawnSync(process.execPath, [main, '--version'], { encoding: 'utf8', timeout: 10_000 }).stdout;
@@ -28,6 +32,15 @@ export function findOutrider(given: string | undefined): Peer | null {
     can: () => true,
     plan: input => plan(main, input),
   };
+}
+
+/** Whether nothing in src has changed since it was made. */
+function isNewest(bundle: string): boolean {
+  if (!existsSync(bundle)) return false;
+  const made = statSync(bundle).mtimeMs;
+  const folder = fileURLToPath(new URL('src', ROOT));
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  return names.every(name => statSync(join(folder, name)).mtimeMs <= made);
 }
 
 function plan(main: string, input: PlanInput): Plan {

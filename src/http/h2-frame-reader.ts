@@ -12,6 +12,7 @@ import {
   PADDED,
   PREFACE,
   PROTOCOL_ERROR,
+  RST_STREAM,
 } from './h2-frames.ts';
 
 /** What is done with frames. */
@@ -140,7 +141,8 @@ export class FrameReader {
       }
       this.#readFrame(bytes, at);
       at += need;
-      if (taker.full) return at;
+      // What is reset at once is not to be begun for that in between.
+      if (taker.full && bytes[at + 3] !== RST_STREAM) return at;
     }
     return end;
   }

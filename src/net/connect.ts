@@ -8,8 +8,8 @@ import { rememberOwn } from './own-connections.ts';
 
 /** Bulk reads take what the kernel has, up to this. */
 const BULK_BYTES = 128 * 1024;
-/** What is read where nobody takes it has to be kept: the first read is no larger than this. */
-const FIRST_BYTES = 32 * 1024;
+/** What is read where nobody takes it has to be kept: the first read is no larger than this, 16 KiB and a head. */
+const FIRST_BYTES = 20 * 1024;
 const bulkBuffer = Buffer.allocUnsafeSlow(BULK_BYTES);
 const firstBuffer = bulkBuffer.subarray(0, FIRST_BYTES);
 

@@ -72,3 +72,12 @@ t.test('a stream that is reset before it starts weighs as much as four that are 
   await hasty.closed();
   t.same(loop.reasons, ['h2_rapid_reset']);
 });
+
+t.test('a stream whose reset comes right behind it is not begun because a turn ends in between', async t => {
+  const loop = await startH2Loop(t, app);
+  const peer = await h2Plain(t, loop.port);
+  await peer.settled();
+  peer.send(Buffer.concat(ids.slice(0, 90).map(id => Buffer.concat([get(id), reset(id)]))));
+  await peer.settled();
+  t.same(loop.begun, []);
+});
