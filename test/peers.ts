@@ -1,4 +1,5 @@
 /** Both ends of a sidecar in tests: apps behind it, and clients that speak to it byte by byte. */
+import { randomInt } from 'node:crypto';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import {
   type AddressInfo,
@@ -152,11 +153,17 @@ export async function listenUntilEnd(t: Teardown, server: Server): Promise<numbe
 
 /** A port that was free a moment ago and has no listener. */
 export async function deadPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise(resolve => server.close(resolve));
-  return port;
+  for (;;) {
+    // Below those that the system gives to clients and to port 0 (from 32768 on): nobody else gets it meanwhile.
+    const port = 20_000 + randomInt(12_000);
+    const server = createServer();
+    const free = await new Promise<boolean>(resolve => {
+      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!free) continue;
+    await new Promise(resolve => server.close(resolve));
+    return port;
+  }
 }
 
 export interface Reply {

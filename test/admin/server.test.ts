@@ -4,6 +4,7 @@ import { connect, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import t from 'tap';
 import { createAdmin } from '../../src/admin/server.ts';
+import { deadPort } from '../peers.ts';
 import { ANY_PORTS, ask, exchange, open, stateOf } from './admin.ts';
 
 const READY = { ready: () => ({ ok: true, reason: '', detail: { generation: 3 } }) };
@@ -312,11 +313,7 @@ t.test('a port that is taken is an error, and nothing stays bound', async t => {
   await t.rejects(createAdmin({ ...options, addresses: { ...ANY_PORTS, telemetry: taken } }), {
     code: 'EADDRINUSE',
   });
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const free = { host: '127.0.0.1', port: (probe.address() as AddressInfo).port };
-  probe.close();
-  await once(probe, 'close');
+  const free = { host: '127.0.0.1', port: await deadPort() };
   await t.rejects(createAdmin({ ...options, addresses: { ...ANY_PORTS, admin: free, telemetry: taken } }), {
     code: 'EADDRINUSE',
   });
