@@ -25,8 +25,6 @@ export interface Attack {
   /** All that a connection sends behind its preface; connections take turns with them. */
   readonly variants: readonly Buffer[];
   readonly reads: boolean;
-  /** How long the connection stands when all is sent, ms: a stall is one only while it lasts. */
-  readonly holdMs: number;
   /** Outrider ends each connection by itself. */
   readonly ends: boolean;
 }
@@ -54,9 +52,6 @@ const CONTROLS = 50_000;
 const LARGE_BLOCKS = 500; // each as large as a frame may be
 /** As many as are allowed at a time. */
 const STALLED = 250;
-const STALL_MS = 1_000;
-/** What was sent may lie in the kernel for long before it is read. */
-const READ_MS = 5_000;
 /** RFC 7541 appendix A, as indexed fields. */
 const GET = Buffer.of(0x82);
 const POST = Buffer.of(0x83);
@@ -105,12 +100,12 @@ export function attackOf(name: AttackName): Attack {
 }
 
 function endless(...variants: readonly Buffer[]): Attack {
-  return { variants, reads: true, holdMs: READ_MS, ends: true };
+  return { variants, reads: true, ends: true };
 }
 
 function stall(reads: boolean, opening: readonly Buffer[]): Attack {
   const bytes = Buffer.concat([...opening, streams(id => [request(id, LARGE_PATH)], STALLED)]);
-  return { variants: [bytes], reads, holdMs: STALL_MS, ends: false };
+  return { variants: [bytes], reads, ends: false };
 }
 
 function streams(one: (id: number) => Buffer[], count = STREAMS): Buffer {

@@ -3,7 +3,7 @@ import { BULK_CASES } from './bulk.ts';
 import type { Case } from './case.ts';
 import { FLAT_CASE } from './flat.ts';
 import { HTTP2_CASES } from './h2.ts';
-import { ATTACKS_CASE } from './h2-attacks.ts';
+import { ATTACK_CASES } from './h2-attacks.ts';
 import { HANDSHAKES_CASE, RESUMED_CASE } from './handshakes.ts';
 import { HTTP_CASES } from './http.ts';
 import { IDLE_CASE } from './idle.ts';
@@ -16,7 +16,7 @@ export const CASES: readonly Case[] = [
   PAIR_CASE,
   ...HTTP2_CASES,
   ...HTTP2_PAIR_CASES,
-  ATTACKS_CASE,
+  ...ATTACK_CASES,
   RATE_CASE,
   ...BULK_CASES,
   HANDSHAKES_CASE,

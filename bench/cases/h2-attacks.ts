@@ -14,25 +14,47 @@ import type { Case, Metric, Sample } from './case.ts';
 const RATE = 200;
 const WARM_RATE = 2_000; // code is compiled, and the heap as large as honest work makes it
 /** An attacker that may connect without limit is another matter. */
-const CONNECTIONS_A_SECOND = 20;
+interface Pace {
+  /** It is back so many times a second when it is cut off. */
+  readonly connections: number;
+  /** How long a stall stands, ms, before it is made anew; null = it stays. */
+  readonly stallMs: number | null;
+  /** From the attack's begin until the other client is measured, ms. */
+  readonly onTheWayMs: number;
+}
 /** Of `--seconds`: under attack, and half of it before and half after without. */
 const SHARE = 0.25;
 const SETTLE_MS = 1_000;
 const WAIT_MS = 30_000; // on a busy machine
-const ON_THE_WAY_MS = 50;
+const CALM_MS = 50;
 
-export const ATTACKS_CASE: Case = {
-  name: 'h2-attacks',
-  what: "another client's p99 under attacks over HTTP/2, against that without; growth of resident memory over them all",
-  headlines: [
-    ...ATTACK_NAMES.map(name => ({ metric: metricOf(name), unit: `× p99 under ${name}` })),
-    { metric: 'grown', unit: 'MB more resident' },
-  ],
-  rateUnit: 'requests',
-  repeats: true,
-  can: peer => peer.name === 'outrider',
-  measure,
-};
+export const ATTACK_CASES: readonly Case[] = [
+  attackCase('h2-attacks', 'once a second, stalls that stay', {
+    connections: 1,
+    stallMs: null,
+    onTheWayMs: 500,
+  }),
+  attackCase('h2-attacks-hard', '20 times a second, stalls anew each second', {
+    connections: 20,
+    stallMs: 1_000,
+    onTheWayMs: 50,
+  }),
+];
+
+function attackCase(name: string, how: string, pace: Pace): Case {
+  return {
+    name,
+    what: `another client's p99 under attacks over HTTP/2, ${how}, against that without; growth of resident memory over them all`,
+    headlines: [
+      ...ATTACK_NAMES.map(name => ({ metric: metricOf(name), unit: `× p99 under ${name}` })),
+      { metric: 'grown', unit: 'MB more resident' },
+    ],
+    rateUnit: 'requests',
+    repeats: true,
+    can: peer => peer.name === 'outrider',
+    measure: (bench, peer) => measure(bench, peer, pace),
+  };
+}
 
 /** The metric that says how much longer a request takes at p99 under this attack. */
 export function metricOf(name: AttackName): Metric {
@@ -40,11 +62,12 @@ export function metricOf(name: AttackName): Metric {
 }
 
 interface Around {
+  readonly pace: Pace;
   readonly witness: Child;
   readonly attacker: Child;
 }
 
-async function measure(bench: Bench, peer: Peer): Promise<Sample> {
+async function measure(bench: Bench, peer: Peer, pace: Pace): Promise<Sample> {
   const app = startProgram('attacked-app.ts');
   const around = { witness: startProgram('witness.ts'), attacker: startProgram('attacker.ts') };
   try {
@@ -55,10 +78,11 @@ async function measure(bench: Bench, peer: Peer): Promise<Sample> {
       const { child } = instance;
       const { witness, attacker } = around;
       await ready(witness, { port: instance.port } satisfies WitnessJob);
-      const attack: AttackerJob = { port: instance.port, connections: CONNECTIONS_A_SECOND };
+      const { connections, stallMs } = pace;
+      const attack: AttackerJob = { port: instance.port, connections, stallMs };
       await ready(attacker, attack);
       keepApart({ proxy: child.pid, witness: witness.pid, app: app.pid, attacker: attacker.pid });
-      return await underAll(bench, child.pid, around);
+      return await underAll(bench, child.pid, { ...around, pace });
     });
   } finally {
     await Promise.all([app, ...Object.values(around)].map(end));
@@ -81,7 +105,7 @@ async function underAll({ effort }: Bench, pid: number, around: Around): Promise
   let last = calm;
   for (const name of ATTACK_NAMES) {
     const attacked = await under(name, seconds, around);
-    await pause(ON_THE_WAY_MS);
+    await pause(CALM_MS);
     const next = [...(await quiet())];
     ratios[metricOf(name)] = percentile(attacked, 0.99) / percentile([...last, ...next], 0.99);
     calm.push(...next);
@@ -96,10 +120,10 @@ async function underAll({ effort }: Bench, pid: number, around: Around): Promise
 async function under(
   name: AttackName,
   seconds: number,
-  { witness, attacker }: Around,
+  { witness, attacker, pace }: Around,
 ): Promise<readonly number[]> {
   attacker.process.send({ attack: name } satisfies AttackOrder);
-  await pause(ON_THE_WAY_MS);
+  await pause(pace.onTheWayMs);
   const latencies = await ask(witness, { rate: RATE, seconds });
   const reported = nextMessage(attacker, WAIT_MS);
   attacker.process.send({ attack: null } satisfies AttackOrder);

@@ -11,6 +11,8 @@ export interface AttackerJob {
   readonly port: number;
   /** At most so many connections a second. */
   readonly connections: number;
+  /** How long one that nobody ends stands, ms; null = until it is told to stop. */
+  readonly stallMs: number | null;
 }
 
 /** What the bench says: an attack to begin, or null = stop. */
@@ -24,6 +26,8 @@ export interface AttackReport {
 }
 
 const PIECE_BYTES = 64 * 1024;
+/** What was sent may lie in the kernel for long before it is read. */
+const READ_MS = 5_000;
 
 const task = await job<AttackerJob>();
 const attacks = new Map(ATTACK_NAMES.map(name => [name, attackOf(name)]));
@@ -57,7 +61,7 @@ function next(): void {
   else open(attack);
 }
 
-function open({ variants, reads, holdMs }: Attack): void {
+function open({ variants, reads, ends }: Attack): void {
   begunAt = performance.now();
   const bytes = variants[connections++ % variants.length] ?? OPENING;
   let ended = false;
@@ -76,7 +80,8 @@ function open({ variants, reads, holdMs }: Attack): void {
   if (reads) opened.resume();
   opened.write(OPENING);
   send(opened, bytes, () => {
-    setTimeout(() => opened.destroy(), holdMs);
+    const holdMs = ends ? READ_MS : task.stallMs;
+    if (holdMs !== null) setTimeout(() => opened.destroy(), holdMs);
   });
 }
 
