@@ -17,7 +17,7 @@ const COMMAND_TIMEOUT_MS = 30_000;
 
 // Anything else in the tarball is a mistake; above all a source, a test, or a key.
 const PUBLISHED =
-  /^(?:bin\/outrider\.js|dist\/(?:[^/]+\.js|THIRD_PARTY_LICENSES\.txt)|config\/.+\.(?:ya?ml|jsonl?|md|mjs|service|conf|env)|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/;
+  /^(?:bin\/outrider\.js|dist\/(?:[^/]+\.js|THIRD_PARTY_LICENSES\.txt)|config\/.+\.(?:ya?ml|jsonl?|md|mjs|service|socket|conf|env)|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/;
 const FORBIDDEN = /\.ts$|(?:^|\/)(?:test|src|bench|certs|node_modules)\/|\.(?:pem|key)$/;
 
 async function smoke(folder: string): Promise<void> {
