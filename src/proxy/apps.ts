@@ -8,7 +8,7 @@ import type { WorkloadPort } from './workload-ports.ts';
 
 /** A peer may ask for every port there is: the oldest goes, and its connections are not used again. */
 const MAX_APPS = 1_000;
-/** A network of IPv6 has any number of clients. Some 2 KB each. */
+/** With TPROXY each client address has an app of its own, some 2 KB; one network of IPv6 could have millions, so the oldest goes. */
 const MAX_CLIENTS = 4_096;
 /** More than the connections that a worker accepts (`--max-connections`), so that each can have a request under way. */
 const MAX_CONNECTIONS = 16_384;
